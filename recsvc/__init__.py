@@ -1,0 +1,1 @@
+"""recsvc: the online service. Imports nothing at package level, and never torch."""

@@ -1,0 +1,1 @@
+"""What service and training agree on: schema, manifest, registry. No torch, no HTTP."""

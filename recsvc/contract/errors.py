@@ -1,0 +1,33 @@
+"""Errors of the contract between training and service.
+
+ContractError
+├── SchemaError          a feature schema or a feature value is wrong
+├── ManifestError        a manifest is missing, unreadable, or of an unknown format
+├── BundleCorruptError   a file of a bundle is not what its manifest says
+└── RegistryError        the registry cannot be read or written
+    └── VersionNotFoundError
+"""
+
+
+class ContractError(Exception):
+    """Base of every error that the contract package raises."""
+
+
+class SchemaError(ContractError):
+    """A feature schema, or a value given for one of its columns, is wrong."""
+
+
+class ManifestError(ContractError):
+    """A bundle's manifest is missing, unreadable, or of a format this version does not know."""
+
+
+class BundleCorruptError(ContractError):
+    """A file of a bundle differs from what the manifest recorded."""
+
+
+class RegistryError(ContractError):
+    """The registry cannot be read or written."""
+
+
+class VersionNotFoundError(RegistryError):
+    """The registry holds no such version."""

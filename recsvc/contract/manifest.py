@@ -1,0 +1,219 @@
+"""The manifest of a bundle: what it holds, how it was made, and the hash of every file.
+
+Knows nothing of ONNX Runtime or torch. A manifest is JSON; nothing in a bundle is ever unpickled.
+"""
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from recsvc.contract.errors import BundleCorruptError, ManifestError
+from recsvc.contract.schema import FeatureSchema
+
+MANIFEST_FILE = "manifest.json"
+FORMAT = 1
+
+_RULE = re.compile(
+    r"^\s*(?P<column>\w+)\s*(?P<op>>=|>|==|<=|<)\s*(?P<threshold>-?\d+(?:\.\d+)?)\s*$"
+)
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PositiveRule(_Model):
+    """Which interactions are positive, for example `value >= 4`."""
+
+    column: str = "value"
+    op: Literal[">=", ">", "==", "<=", "<"] = ">="
+    threshold: float
+
+    @classmethod
+    def parse(cls, text: str) -> "PositiveRule":
+        """Read `value >= 4`.
+
+        Raises:
+            ValueError: the text is no such rule.
+        """
+        match = _RULE.match(text)
+        if match is None:
+            raise ValueError(f"positive rule {text!r} is not of the form 'value >= 4'")
+        return cls.model_validate({**match.groupdict(), "threshold": float(match["threshold"])})
+
+    def __str__(self) -> str:
+        return f"{self.column} {self.op} {self.threshold:g}"
+
+    def accepts(self, value: float) -> bool:
+        """Whether a value satisfies the rule."""
+        match self.op:
+            case ">=":
+                return value >= self.threshold
+            case ">":
+                return value > self.threshold
+            case "==":
+                return value == self.threshold
+            case "<=":
+                return value <= self.threshold
+            case "<":
+                return value < self.threshold
+
+
+class InteractionRules(_Model):
+    """How raw events become support rows: the same rules offline and online."""
+
+    positive: PositiveRule | None = None
+    """None: every interaction is positive."""
+    event_weights: dict[str, float] = Field(default_factory=dict)
+    """Weight of a support row by event type; one not listed weighs 1; 0 is no evidence."""
+
+    def label(self, value: float | None) -> float:
+        """1 for a positive interaction, 0 for a negative one. No value counts as positive."""
+        if self.positive is None or value is None:
+            return 1.0
+        return float(self.positive.accepts(value))
+
+    def weight(self, event: str | None) -> float:
+        return self.event_weights.get(event, 1.0) if event is not None else 1.0
+
+
+class TensorSpec(_Model):
+    """Name, element type and shape of a graph's input or output."""
+
+    name: str
+    dtype: str
+    """ONNX Runtime's name, for example `tensor(float)`."""
+    shape: tuple[int | str, ...]
+    """A string is a dynamic dimension."""
+
+
+class GraphSpec(_Model):
+    file: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+class FileEntry(_Model):
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    size_bytes: int = Field(ge=0)
+
+
+class AdaptationSpec(_Model):
+    """How the service calls the adapt graph."""
+
+    algorithm: str
+    dims: int = Field(ge=1)
+    state_dims: int = Field(ge=1)
+    """P, width of the adapted state; its first `dims` entries are the vector that is scanned."""
+    steps: int = Field(ge=0)
+    """K used unless a request says otherwise."""
+    max_steps: int = Field(ge=0)
+    window: int = Field(ge=1)
+    """Support sizes that training saw; larger supports are adapted with this size's step."""
+    max_support: int = Field(ge=1)
+    """Most recent support rows given to the graph."""
+    catalogue: Literal["full", "sample"] = "full"
+    """What the inner loss sees of the catalogue: all trained items, or `catalogue_sample.npy`."""
+
+
+class DatasetSpec(_Model):
+    """What the bundle was trained on."""
+
+    name: str
+    users: int
+    items: int
+    interactions: int
+    positives: int
+    sha256: str
+    """Hash of the canonical interactions."""
+    rules: InteractionRules
+    user_features: FeatureSchema
+    item_features: FeatureSchema
+    title_column: str | None = None
+    """Item column that names an item to a person, where there is one."""
+
+
+class Lineage(_Model):
+    code_version: str
+    parent: str | None = None
+    seed: int
+    settings: dict[str, Any] = Field(default_factory=dict)
+    decisions: dict[str, str] = Field(default_factory=dict)
+    """What `fit` decided by itself, and why."""
+
+
+class Manifest(_Model):
+    """Everything the service must know before it opens a file of the bundle."""
+
+    format: int = FORMAT
+    version: str
+    created_at: str
+    """UTC, ISO 8601."""
+    adaptation: AdaptationSpec
+    graphs: dict[str, GraphSpec]
+    """By role: adapt_user, user_prior, item_prior, later adapt_item."""
+    files: dict[str, FileEntry]
+    """Every file of the bundle but the manifest, by its name."""
+    dataset: DatasetSpec
+    lineage: Lineage
+
+    @field_validator("format")
+    @classmethod
+    def _known_format(cls, value: int) -> int:
+        if value != FORMAT:
+            raise ValueError(f"bundle format {value} is not the one this version reads ({FORMAT})")
+        return value
+
+    @field_validator("files")
+    @classmethod
+    def _plain_names(cls, files: dict[str, FileEntry]) -> dict[str, FileEntry]:
+        for name in files:
+            if Path(name).name != name or name in ("", ".", "..", MANIFEST_FILE):
+                raise ValueError(f"file name {name!r} is not a plain name inside the bundle")
+        return files
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """Read and validate `directory/manifest.json`.
+
+    Raises:
+        ManifestError: it is missing, not JSON, or not a manifest of this format.
+    """
+    path = directory / MANIFEST_FILE
+    try:
+        return Manifest.model_validate_json(path.read_bytes())
+    except FileNotFoundError as exc:
+        raise ManifestError(f"{path} does not exist: {directory} is not a bundle") from exc
+    except (OSError, ValidationError) as exc:
+        raise ManifestError(f"{path} is not a readable manifest: {exc}") from exc
+
+
+def hash_file(path: Path) -> FileEntry:
+    """Size and SHA-256 of a file, read in blocks."""
+    with path.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    return FileEntry(sha256=digest, size_bytes=path.stat().st_size)
+
+
+def verify_files(directory: Path, manifest: Manifest) -> None:
+    """Check every file that the manifest names against its recorded size and hash.
+
+    Raises:
+        BundleCorruptError: a file is missing or differs; the message names it.
+    """
+    for name, expected in manifest.files.items():
+        path = directory / name
+        if not path.is_file():
+            raise BundleCorruptError(
+                f"bundle {manifest.version}: {name} is missing; copy the version again or roll back"
+            )
+        actual = hash_file(path)
+        if actual != expected:
+            raise BundleCorruptError(
+                f"bundle {manifest.version}: {name} has sha256 {actual.sha256[:12]}… and "
+                f"{actual.size_bytes} bytes, the manifest says {expected.sha256[:12]}… and "
+                f"{expected.size_bytes}; copy the version again or roll back"
+            )

@@ -1,0 +1,228 @@
+"""Feature schema, and the one encoder that training and service share.
+
+Knows nothing of data frames, files or models: it turns one row's raw feature values into a vector.
+
+Layout of an encoded vector, F positions wide:
+
+    [0]                 intercept, always 1
+    [1 .. C]            presence flag of each of the C columns: 1 where the column has a known value
+    [C+1 ..]            the columns' own positions, in order
+
+A missing value and a category that training never saw are the same ordinary thing: the presence
+flag and all positions of that column are 0. A linear map whose presence weight is minus the column's mean
+contribution therefore treats a missing column as average.
+
+Shape legend: B rows, F feature positions.
+"""
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from recsvc.contract.errors import SchemaError
+
+Kind = Literal["categorical", "multi-categorical", "numeric", "text", "datetime"]
+
+_WORD = re.compile(r"[^\W_]+")
+_DAY_S = 86_400.0
+
+
+class Column(BaseModel):
+    """One feature column as training fitted it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    """The data set's own column name."""
+    kind: Kind
+    separator: str = "|"
+    """Splits a multi-categorical value that arrives as one string."""
+    vocabulary: tuple[str, ...] = ()
+    """Known categories or text tokens, one position each."""
+    idf: tuple[float, ...] = ()
+    """Inverse document frequency of each token (text only)."""
+    mean: float = 0.0
+    """Mean of a numeric column; of a datetime column in days since 1970-01-01."""
+    scale: float = Field(default=1.0, gt=0)
+    """Standard deviation, in the mean's unit."""
+
+    @property
+    def width(self) -> int:
+        """Positions that the column takes, its presence flag not counted."""
+        return 1 if self.kind in ("numeric", "datetime") else len(self.vocabulary)
+
+    @cached_property
+    def _position(self) -> dict[str, int]:
+        return {token: i for i, token in enumerate(self.vocabulary)}
+
+    def encode(self, value: Any) -> list[tuple[int, float]]:
+        """Encode one raw value to (position within the column, weight) pairs.
+
+        Args:
+            value: what the data set or the request holds; None and NaN mean missing.
+
+        Returns:
+            No pairs where the value is missing or unknown.
+
+        Raises:
+            SchemaError: the value is not of the column's kind.
+        """
+        if value is None or (isinstance(value, float) and math.isnan(value)):
+            return []
+        if self.kind == "numeric":
+            return [(0, (self._number(value) - self.mean) / self.scale)]
+        if self.kind == "datetime":
+            return [(0, (self._days(value) - self.mean) / self.scale)]
+        if self.kind == "text":
+            return self._text(value)
+        return self._categories(value)
+
+    def _categories(self, value: Any) -> list[tuple[int, float]]:
+        tokens = split_tokens(value, self.separator if self.kind == "multi-categorical" else None)
+        known = sorted({self._position[t] for t in tokens if t in self._position})
+        if not known:
+            return []
+        weight = 1.0 / math.sqrt(len(known))
+        return [(i, weight) for i in known]
+
+    def _text(self, value: Any) -> list[tuple[int, float]]:
+        if not isinstance(value, str):
+            raise SchemaError(
+                f"feature {self.name!r}: {value!r} is not text; send a string or leave it out"
+            )
+        known = sorted({self._position[t] for t in tokenize(value) if t in self._position})
+        norm = math.sqrt(sum(self.idf[i] ** 2 for i in known))
+        return [(i, self.idf[i] / norm) for i in known] if norm > 0 else []
+
+    def _number(self, value: Any) -> float:
+        try:
+            number = float(value)
+        except (TypeError, ValueError) as exc:
+            raise SchemaError(
+                f"feature {self.name!r}: {value!r} is not a number; send a number or leave it out"
+            ) from exc
+        if not math.isfinite(number):
+            raise SchemaError(
+                f"feature {self.name!r}: {value!r} is not finite; send a number or leave it out"
+            )
+        return number
+
+    def _days(self, value: Any) -> float:
+        if isinstance(value, datetime | date):
+            return _days_of(value)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return self._number(value) / _DAY_S
+        try:
+            return _days_of(datetime.fromisoformat(str(value)))
+        except ValueError as exc:
+            raise SchemaError(
+                f"feature {self.name!r}: {value!r} is not a date; send ISO 8601 "
+                "(2026-01-31 or 2026-01-31T12:00:00Z), seconds since 1970, or leave it out"
+            ) from exc
+
+
+class FeatureSchema(BaseModel):
+    """The feature columns of users or of items, in the order of their positions."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    columns: tuple[Column, ...] = ()
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> "FeatureSchema":
+        names = [c.name for c in self.columns]
+        if len(set(names)) != len(names):
+            raise ValueError(f"column names repeat: {names}")
+        return self
+
+    @property
+    def width(self) -> int:
+        """F: intercept + one presence flag a column + the columns' positions."""
+        return 1 + len(self.columns) + sum(c.width for c in self.columns)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(c.name for c in self.columns)
+
+    def offsets(self) -> Iterator[tuple[Column, int, int]]:
+        """Yield (column, position of its presence flag, first own position)."""
+        first = 1 + len(self.columns)
+        for i, column in enumerate(self.columns):
+            yield column, 1 + i, first
+            first += column.width
+
+    def encode_sparse(
+        self, rows: Sequence[Mapping[str, Any]]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
+        """Encode rows to CSR arrays.
+
+        Args:
+            rows: B mappings from column name to raw value; other keys are ignored.
+
+        Returns:
+            indptr (B+1,), indices (nnz,), values (nnz,) of a B x F matrix, positions ascending.
+
+        Raises:
+            SchemaError: a value is not of its column's kind.
+        """
+        layout = list(self.offsets())
+        indptr = np.zeros(len(rows) + 1, dtype=np.int64)
+        indices: list[int] = []
+        values: list[float] = []
+        for b, row in enumerate(rows):
+            entries = [(0, 1.0)]
+            for column, flag, first in layout:
+                pairs = column.encode(row.get(column.name))
+                if pairs:
+                    entries.append((flag, 1.0))
+                    entries.extend((first + i, weight) for i, weight in pairs)
+            entries.sort()
+            indices.extend(i for i, _ in entries)
+            values.extend(weight for _, weight in entries)
+            indptr[b + 1] = len(indices)
+        return indptr, np.asarray(indices, np.int32), np.asarray(values, np.float32)
+
+    def encode(self, rows: Sequence[Mapping[str, Any]]) -> NDArray[np.float32]:
+        """Encode rows to a dense (B, F) float32 matrix. See `encode_sparse`."""
+        indptr, indices, values = self.encode_sparse(rows)
+        dense_BF = np.zeros((len(rows), self.width), dtype=np.float32)
+        dense_BF[np.repeat(np.arange(len(rows)), np.diff(indptr)), indices] = values
+        return dense_BF
+
+
+def tokenize(text: str) -> list[str]:
+    """Lower-case words (runs of letters and digits) of a text, in order."""
+    return _WORD.findall(text.lower())
+
+
+def split_tokens(value: Any, separator: str | None) -> list[str]:
+    """Categories of a raw value: a list as it is, a string split, anything else as one category.
+
+    Numbers are written as training reads them, so that 3, 3.0 and "3" are one category.
+    """
+    if isinstance(value, list | tuple | set):
+        return [_category(v) for v in value]
+    if separator is not None and isinstance(value, str):
+        return [part.strip() for part in value.split(separator) if part.strip()]
+    return [_category(value)]
+
+
+def _category(value: Any) -> str:
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value).strip()
+
+
+def _days_of(value: datetime | date) -> float:
+    if not isinstance(value, datetime):
+        value = datetime(value.year, value.month, value.day, tzinfo=UTC)
+    if value.tzinfo is None:
+        value = value.replace(tzinfo=UTC)
+    return value.timestamp() / _DAY_S
