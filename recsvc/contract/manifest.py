@@ -1,9 +1,12 @@
 """The manifest of a bundle: what it holds, how it was made, and the hash of every file.
 
 Knows nothing of ONNX Runtime or torch. A manifest is JSON; nothing in a bundle is ever unpickled.
+The manifest seals itself too: `checksum` is the SHA-256 of the file's bytes with the checksum's own
+64 digits read as zeros. So `write_manifest` and `read_manifest` are the only way in and out.
 """
 
 import hashlib
+import os
 import re
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +19,8 @@ from recsvc.contract.schema import FeatureSchema
 MANIFEST_FILE = "manifest.json"
 FORMAT = 1
 
+_UNSEALED = "0" * 64
+_SEAL = re.compile(rb'"checksum": ?"(?P<digits>[0-9a-f]{64})"')
 _RULE = re.compile(
     r"^\s*(?P<column>\w+)\s*(?P<op>>=|>|==|<=|<)\s*(?P<threshold>-?\d+(?:\.\d+)?)\s*$"
 )
@@ -159,6 +164,8 @@ class Manifest(_Model):
     """Every file of the bundle but the manifest, by its name."""
     dataset: DatasetSpec
     lineage: Lineage
+    checksum: str = Field(default=_UNSEALED, pattern=r"^[0-9a-f]{64}$")
+    """Seal over the manifest's own bytes; set by `write_manifest`."""
 
     @field_validator("format")
     @classmethod
@@ -176,19 +183,68 @@ class Manifest(_Model):
         return files
 
 
-def read_manifest(directory: Path) -> Manifest:
-    """Read and validate `directory/manifest.json`.
+def write_manifest(directory: Path, manifest: Manifest) -> Manifest:
+    """Seal the manifest, write `directory/manifest.json`, and return what was written.
 
     Raises:
-        ManifestError: it is missing, not JSON, or not a manifest of this format.
+        OSError: the file cannot be written.
+    """
+    unsealed = manifest.model_copy(update={"checksum": _UNSEALED})
+    raw = unsealed.model_dump_json(indent=2).encode()
+    digits = hashlib.sha256(raw).hexdigest()
+    start = _seal_position(raw)
+    with (directory / MANIFEST_FILE).open("wb") as stream:
+        stream.write(raw[:start] + digits.encode() + raw[start + len(digits) :])
+        stream.flush()
+        os.fsync(stream.fileno())
+    return manifest.model_copy(update={"checksum": digits})
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """Read `directory/manifest.json`, check its seal, and validate it.
+
+    Raises:
+        ManifestError: it is missing, or not a manifest of this format.
+        BundleCorruptError: its bytes are not those that were written.
     """
     path = directory / MANIFEST_FILE
     try:
-        return Manifest.model_validate_json(path.read_bytes())
+        raw = path.read_bytes()
     except FileNotFoundError as exc:
         raise ManifestError(f"{path} does not exist: {directory} is not a bundle") from exc
-    except (OSError, ValidationError) as exc:
-        raise ManifestError(f"{path} is not a readable manifest: {exc}") from exc
+    except OSError as exc:
+        raise ManifestError(f"{path} cannot be read: {exc}") from exc
+    return parse_manifest(raw, str(path))
+
+
+def parse_manifest(raw: bytes, source: str) -> Manifest:
+    """Check the seal of a manifest's bytes and validate them.
+
+    Args:
+        raw: the file's content.
+        source: what an error calls it.
+
+    Raises:
+        ManifestError: not a manifest of this format.
+        BundleCorruptError: the bytes are not those that were sealed.
+    """
+    start = _seal_position(raw)
+    digits = raw[start : start + 64]
+    unsealed = raw[:start] + _UNSEALED.encode() + raw[start + 64 :]
+    if start < 0 or hashlib.sha256(unsealed).hexdigest().encode() != digits:
+        raise BundleCorruptError(
+            f"{source} does not match its own checksum; copy the version again or roll back"
+        )
+    try:
+        return Manifest.model_validate_json(raw)
+    except ValidationError as exc:
+        raise ManifestError(f"{source} is not a manifest that this version reads: {exc}") from exc
+
+
+def _seal_position(raw: bytes) -> int:
+    """Where the checksum's digits start; -1 where there is none. The last one is the manifest's."""
+    matches = list(_SEAL.finditer(raw))
+    return matches[-1].start("digits") if matches else -1
 
 
 def hash_file(path: Path) -> FileEntry:

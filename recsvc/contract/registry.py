@@ -18,7 +18,7 @@ from fsspec.implementations.local import LocalFileSystem
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from recsvc.contract.errors import RegistryError, VersionNotFoundError
-from recsvc.contract.manifest import MANIFEST_FILE, Manifest
+from recsvc.contract.manifest import MANIFEST_FILE, Manifest, parse_manifest
 
 CURRENT_FILE = "CURRENT"
 VERSION_PATTERN = r"^[0-9A-Za-z][0-9A-Za-z._-]{0,127}$"
@@ -92,17 +92,17 @@ class Registry:
 
         Raises:
             VersionNotFoundError: there is no such version.
-            RegistryError: its manifest is unreadable.
+            RegistryError: its manifest cannot be read.
+            BundleCorruptError: its manifest is not the one that was written.
         """
         try:
-            return Manifest.model_validate_json(
-                self._fs.cat_file(self._join(version, MANIFEST_FILE))
-            )
+            raw = self._fs.cat_file(self._join(version, MANIFEST_FILE))
+            return parse_manifest(raw, f"version {version!r}: {MANIFEST_FILE}")
         except FileNotFoundError as exc:
             raise VersionNotFoundError(
                 f"registry {self.url} has no version {version!r}; it has {self.versions()}"
             ) from exc
-        except (OSError, ValidationError) as exc:
+        except OSError as exc:
             raise RegistryError(f"version {version!r}: manifest unreadable: {exc}") from exc
 
     def promote(self, version: str, now: datetime) -> Current:
