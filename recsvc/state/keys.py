@@ -1,0 +1,89 @@
+"""Names of the keys in Redis, and the partition that a user belongs to.
+
+All keys of a user share a hash slot with their partition of the event log (the part in braces is
+what Redis Cluster hashes), so one script may touch them together. Knows nothing of their contents.
+
+    recsvc:partitions             P, written at first use
+    {p17}:log                     stream: events, feature changes and erasures; no TTL
+    {p17}:u:<id>:support          sorted set: the bounded support set
+    {p17}:u:<id>:meta             hash: revision, features
+    {p17}:u:<id>:state            hash: model version -> revision and adapted state
+    {p17}:u:<id>:seen             sorted set: event ids by the time they were stored
+    {items}:state                 hash: item id -> features or null (hidden); no TTL
+    {items}:changes               stream of changes to it
+    {items}:meta                  hash: number of changes so far
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+from recsvc.errors import InvalidInputError
+
+PARTITIONS_KEY = b"recsvc:partitions"
+ITEMS_STATE = b"{items}:state"
+ITEMS_CHANGES = b"{items}:changes"
+ITEMS_META = b"{items}:meta"
+
+MAX_ID_CHARS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class UserKeys:
+    """The keys that one user's script may touch; all in one hash slot."""
+
+    log: bytes
+    support: bytes
+    meta: bytes
+    state: bytes
+    seen: bytes
+
+    @property
+    def own(self) -> tuple[bytes, ...]:
+        """The keys that hold nothing but this user's data."""
+        return (self.support, self.meta, self.state, self.seen)
+
+
+def encode_id(name: str, value: str) -> bytes:
+    """An id as it is stored: UTF-8.
+
+    Args:
+        name: what the id is called in a message, for example `user_id`.
+        value: 1 to 256 characters.
+
+    Raises:
+        InvalidInputError: it is empty, too long, or holds half of a surrogate pair.
+    """
+    if not 1 <= len(value) <= MAX_ID_CHARS:
+        raise InvalidInputError(
+            f"{name} {value[:40]!r} has {len(value)} characters; 1 to {MAX_ID_CHARS} are allowed"
+        )
+    try:
+        return value.encode("utf-8")
+    except UnicodeEncodeError as exc:
+        raise InvalidInputError(
+            f"{name} {value[:40]!r} is not valid Unicode (a lone surrogate); send whole characters"
+        ) from exc
+
+
+def partition_of(user: bytes, partitions: int) -> int:
+    """The partition of an encoded user id; stable across processes, machines and versions."""
+    digest = hashlib.blake2b(user, digest_size=8).digest()
+    return int.from_bytes(digest, "big") % partitions
+
+
+def log_key(partition: int) -> bytes:
+    """The stream of one partition."""
+    return b"{p%d}:log" % partition
+
+
+def user_keys(user: bytes, partitions: int) -> UserKeys:
+    """The keys of an encoded user id."""
+    p = partition_of(user, partitions)
+    # The id may hold any character: the last ":" ends it, because no suffix holds one.
+    stem = b"{p%d}:u:%b:" % (p, user)
+    return UserKeys(log_key(p), stem + b"support", stem + b"meta", stem + b"state", stem + b"seen")
+
+
+def erasure_hash(user: bytes) -> bytes:
+    """What an erasure leaves of an id: enough to recognise its rows in an archive, not the id."""
+    return hashlib.sha256(b"recsvc-erasure:" + user).hexdigest().encode()

@@ -1,0 +1,217 @@
+"""The state of users and run-time items, kept in Redis.
+
+Knows nothing of models, vectors or HTTP.
+
+What an answer promises: when a write returns, Redis has executed it and, with `appendonly yes`,
+handed it to the operating system before answering. Losing the process of the service or of Redis
+loses nothing that was acknowledged; losing power loses up to a second with `appendfsync everysec`
+and nothing with `always`. (With `everysec` on a disk so slow that the last forced write is still
+running, Redis holds writes back for up to two seconds; only `always` covers its death just then.)
+When a write raises, whether it happened is unknown; repeating it with the same event ids is safe.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from recsvc.errors import PartitionMismatchError
+from recsvc.settings import Settings
+from recsvc.state.breaker import Breaker
+from recsvc.state.connection import Argument, Connection, ScriptCall
+from recsvc.state.events import AppendResult, Event, UserSnapshot, dump_event, load_event
+from recsvc.state.keys import PARTITIONS_KEY, UserKeys, encode_id, user_keys
+from recsvc.state.scripts import load_script
+from recsvc.telemetry import Metrics
+
+_EVENTS_A_CALL = 500
+_USERS_A_CALL = 100
+
+
+class StateStore:
+    """Users' support sets, features and adapted states, the event log, and run-time items.
+
+    Args:
+        connection: to Redis.
+        settings: partitions, limits and times to live.
+        metrics: counts accepted and dropped events.
+    """
+
+    def __init__(self, connection: Connection, settings: Settings, metrics: Metrics) -> None:
+        self.connection = connection
+        self._settings = settings
+        self._metrics = metrics
+        self._partitions_checked = False
+
+    @classmethod
+    def open(
+        cls,
+        url: str,
+        settings: Settings,
+        metrics: Metrics | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> "StateStore":
+        """A store over a URL. Does not connect yet.
+
+        Args:
+            url: the settings' redis_url, or an EmbeddedRedis' url.
+            settings: limits and times.
+            metrics: counts and the breaker's state; None: counted for nobody.
+            clock: monotonic seconds, for the circuit breaker.
+        """
+        metrics = metrics or Metrics()
+        breaker = Breaker(settings.breaker_failures, settings.breaker_reset_s, clock)
+        connection = Connection(
+            url, settings.redis_timeout_s, settings.redis_max_connections, breaker, metrics
+        )
+        return cls(connection, settings, metrics)
+
+    async def start(self) -> None:
+        """Check that Redis answers and was filled under the same number of partitions.
+
+        Every other call does the same before its first command, so a service may start without
+        Redis and take it up when it comes.
+
+        Raises:
+            StateUnavailableError: Redis does not answer.
+            PartitionMismatchError: it holds data under another number of partitions.
+        """
+        if self._partitions_checked:
+            return
+        wanted = self._settings.partitions
+        await self.connection.command("SET", PARTITIONS_KEY, wanted, "NX")
+        found = int(await self.connection.command("GET", PARTITIONS_KEY))
+        if found != wanted:
+            raise PartitionMismatchError(
+                f"partitions={wanted} is set, but this Redis was filled with {found}; "
+                f"set RECSVC_PARTITIONS={found}, or use an empty Redis"
+            )
+        self._partitions_checked = True
+
+    async def append(self, events: Sequence[Event]) -> AppendResult:
+        """Store events durably; those whose id the user already had are dropped.
+
+        One script per user (per 500 of its events): all of its effects happen, or none.
+
+        Args:
+            events: any number, of any users.
+
+        Raises:
+            InvalidInputError: a user id is no valid id; nothing was stored.
+            StateUnavailableError: some may be stored and some not; repeat with the same event ids.
+        """
+        limits: tuple[Argument, ...] = (
+            self._settings.max_events_per_user,
+            self._settings.state_ttl_s,
+            self._settings.dedupe_ttl_s,
+        )
+        calls: list[ScriptCall] = []
+        for user, chunk in _by_user(events):
+            keys = self._keys(user)
+            args: list[Argument] = [user, *limits]
+            for e in chunk:
+                args += (e.event_id.encode(), e.timestamp_ms, dump_event(e))
+            calls.append(((keys.log, keys.support, keys.meta, keys.state, keys.seen), args))
+        await self.start()
+        accepted = duplicates = 0
+        for batch in _batches(calls):
+            for new, known in await self.connection.run_many(load_script("append"), batch):
+                accepted += new
+                duplicates += known
+        self._metrics.events_accepted.inc(accepted)
+        self._metrics.events_duplicate.inc(duplicates)
+        return AppendResult(accepted, duplicates)
+
+    async def read_user(self, user_id: str, model_version: str) -> UserSnapshot:
+        """All that a recommendation needs of a user, in one round trip and from one moment.
+
+        Args:
+            user_id: an unknown one has revision 0 and no events.
+            model_version: whose adapted state to read.
+
+        Raises:
+            StateUnavailableError: Redis does not answer.
+        """
+        keys = self._keys(encode_id("user_id", user_id))
+        await self.start()
+        revision, features, state, *events = await self.connection.run(
+            load_script("read_user"), (keys.support, keys.meta, keys.state), model_version
+        )
+        return UserSnapshot(
+            revision=int(revision),
+            events=tuple(load_event(user_id, stored) for stored in events),
+            features=None if features is None else orjson.loads(features),
+            state=state,
+        )
+
+    async def write_state(
+        self, user_id: str, model_version: str, revision: int, state: bytes
+    ) -> bool:
+        """Keep an adapted state if the user is still at the revision it was computed at.
+
+        Returns:
+            False where the user has changed since; nothing was kept.
+
+        Raises:
+            StateUnavailableError: Redis does not answer.
+        """
+        keys = self._keys(encode_id("user_id", user_id))
+        await self.start()
+        kept = await self.connection.run(
+            load_script("write_state"),
+            (keys.meta, keys.state),
+            *(model_version, revision, state, self._settings.state_ttl_s),
+        )
+        return bool(kept)
+
+    async def put_user_features(self, user_id: str, features: Mapping[str, Any]) -> None:
+        """Replace a user's features; logged for the archive like an event.
+
+        Raises:
+            StateUnavailableError: whether it happened is unknown; repeating it is safe.
+        """
+        user = encode_id("user_id", user_id)
+        keys = self._keys(user)
+        await self.start()
+        await self.connection.run(
+            load_script("put_features"),
+            (keys.log, keys.meta, keys.state),
+            *(user, orjson.dumps(features), self._settings.state_ttl_s),
+        )
+
+    async def ping(self) -> None:
+        """Raise StateUnavailableError unless Redis answers."""
+        await self.connection.command("PING")
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self.connection.close()
+
+    def _keys(self, user: bytes) -> UserKeys:
+        return user_keys(user, self._settings.partitions)
+
+
+def _by_user(events: Sequence[Event]) -> Iterator[tuple[bytes, list[Event]]]:
+    """(encoded user id, at most _EVENTS_A_CALL of its events in the order given)."""
+    groups: dict[str, list[Event]] = {}
+    for event in events:
+        groups.setdefault(event.user_id, []).append(event)
+    for user_id, group in groups.items():
+        user = encode_id("user_id", user_id)
+        for start in range(0, len(group), _EVENTS_A_CALL):
+            yield user, group[start : start + _EVENTS_A_CALL]
+
+
+def _batches(calls: Sequence[ScriptCall]) -> Iterator[list[ScriptCall]]:
+    """Calls that together hold a bounded number of users and of events."""
+    batch: list[ScriptCall] = []
+    size = 0
+    for call in calls:
+        if batch and (len(batch) >= _USERS_A_CALL or size + len(call[1]) > 3 * _EVENTS_A_CALL):
+            yield batch
+            batch, size = [], 0
+        batch.append(call)
+        size += len(call[1])
+    if batch:
+        yield batch
