@@ -4,6 +4,7 @@ ContractError
 ├── SchemaError          a feature schema or a feature value is wrong
 ├── ManifestError        a manifest is missing, unreadable, or of an unknown format
 ├── BundleCorruptError   a file of a bundle is not what its manifest says
+├── BundleRefusedError   a bundle is intact, but must not be served
 └── RegistryError        the registry cannot be read or written
     └── VersionNotFoundError
 """
@@ -23,6 +24,10 @@ class ManifestError(ContractError):
 
 class BundleCorruptError(ContractError):
     """A file of a bundle differs from what the manifest recorded."""
+
+
+class BundleRefusedError(ContractError):
+    """A bundle is intact but must not be served: an unsafe graph, a wrong shape, a wrong answer."""
 
 
 class RegistryError(ContractError):

@@ -1,0 +1,105 @@
+"""Replay a bundle's golden rows: inputs whose answers were recorded when it was exported.
+
+A runtime or a machine that computes something else must not serve. Knows nothing of files but
+golden.npz.
+
+Shape legend: G users, H items, S support rows, N trained items, D dims, P state width.
+"""
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsvc.bundle.graphs import Floats, Graphs
+from recsvc.contract.errors import BundleRefusedError
+
+TOLERANCE = 1e-4
+"""Largest deviation, relative to the largest expected magnitude."""
+
+_ARRAYS = (
+    "user_features_GF",
+    "prior_GD",
+    "support_items_GS",
+    "support_label_GS",
+    "support_weight_GS",
+    "steps",
+    "state_GP",
+    "top_items_G10",
+    "item_features_HF",
+    "item_prior_vectors_HD",
+    "item_prior_bias_H",
+)
+
+
+def replay(
+    path: Path, graphs: Graphs, item_ids: list[str], vectors_ND: Floats, bias_N: Floats
+) -> None:
+    """Run every graph on its golden inputs and compare; the graphs are warm afterwards.
+
+    Raises:
+        BundleRefusedError: an array is missing or an answer deviates; the message names it.
+    """
+    golden = _read(path)
+    prior_GD = graphs.user_prior(golden["user_features_GF"])
+    _compare(path, "prior_GD", prior_GD, golden["prior_GD"])
+    vectors_HD, bias_H = graphs.item_prior(golden["item_features_HF"])
+    _compare(path, "item_prior_vectors_HD", vectors_HD, golden["item_prior_vectors_HD"])
+    _compare(path, "item_prior_bias_H", bias_H, golden["item_prior_bias_H"])
+    items_GS = golden["support_items_GS"]
+    if items_GS.size and not -1 <= items_GS.min() <= items_GS.max() < len(item_ids):
+        raise BundleRefusedError(f"{path}: support_items_GS names rows that do not exist")
+    present_GS = items_GS >= 0
+    state_GP = graphs.adapt_user(
+        prior_GD,
+        np.where(present_GS[..., None], vectors_ND[items_GS], np.float32(0)),
+        np.where(present_GS, bias_N[items_GS], np.float32(0)),
+        golden["support_label_GS"],
+        golden["support_weight_GS"],
+        int(golden["steps"]),
+        vectors_ND,
+        bias_N,
+    )
+    _compare(path, "state_GP", state_GP, golden["state_GP"])
+    scores_GN = state_GP[:, : vectors_ND.shape[1]] @ vectors_ND.T + bias_N
+    for scores_N, items_S, expected in zip(
+        scores_GN, items_GS, golden["top_items_G10"], strict=True
+    ):
+        _compare_top(path, scores_N, items_S[items_S >= 0], expected)
+
+
+def _read(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in _ARRAYS}
+    except (ValueError, OSError, KeyError, zipfile.BadZipFile) as exc:
+        raise BundleRefusedError(f"{path} lacks golden arrays: {exc}; export it again") from exc
+
+
+def _compare(path: Path, name: str, actual: NDArray[Any], expected: NDArray[Any]) -> None:
+    if actual.shape != expected.shape:
+        raise BundleRefusedError(
+            f"{path}: {name} came out as {actual.shape}, recorded was {expected.shape}"
+        )
+    if not actual.size:
+        return
+    scale = max(float(np.abs(expected).max()), 1e-6)
+    deviation = float(np.abs(actual - expected).max()) / scale
+    if not deviation <= TOLERANCE:
+        raise BundleRefusedError(
+            f"{path}: {name} deviates by {deviation:.2e} of its magnitude from what was recorded "
+            f"at export (allowed {TOLERANCE:g}); serve on the runtime it was exported for"
+        )
+
+
+def _compare_top(
+    path: Path, scores_N: Floats, support: NDArray[np.int64], expected: NDArray[np.int64]
+) -> None:
+    """The recorded list must be a best list up to the tolerance (near ties may change places)."""
+    listed = expected[expected >= 0]
+    remaining_N = scores_N.copy()
+    remaining_N[support] = -np.inf
+    best = np.sort(remaining_N)[::-1][: len(listed)]
+    _compare(path, "scores of top_items_G10", remaining_N[listed], best)

@@ -1,0 +1,64 @@
+"""Candidate generation: an exact scan of the whole catalogue and a deterministic top k.
+
+Pure functions of arrays. Knows nothing of where the items came from.
+
+Shape legend: N items, D dims.
+"""
+
+import heapq
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+Rows = NDArray[np.int64]
+
+
+def scan(vector_D: Floats, blocks: Sequence[tuple[Floats, Floats]]) -> Floats:
+    """Score every item: vector . item vector + item bias.
+
+    Args:
+        vector_D: the user's.
+        blocks: (vectors, biases) of consecutive rows of the catalogue; N rows in all.
+
+    Returns:
+        scores_N, float32.
+    """
+    scores_N = np.empty(sum(len(bias) for _, bias in blocks), dtype=np.float32)
+    start = 0
+    for vectors_BD, bias_B in blocks:
+        part = scores_N[start : start + len(bias_B)]
+        np.matmul(vectors_BD, vector_D, out=part)
+        part += bias_B
+        start += len(bias_B)
+    return scores_N
+
+
+def top_k(scores_N: Floats, allowed_N: Mask, k: int, ids: Sequence[str]) -> Rows:
+    """The k best allowed rows, best first; equal scores in ascending order of their ids.
+
+    Args:
+        scores_N: higher is better.
+        allowed_N: rows that may be returned.
+        k: at least 0.
+        ids: of the rows.
+
+    Returns:
+        At most k rows; fewer where fewer are allowed.
+    """
+    rows = np.flatnonzero(allowed_N)
+    if not len(rows) or k <= 0:
+        return rows[:0]
+    if len(rows) > k:
+        scores = scores_N[rows]
+        threshold = np.partition(scores, len(scores) - k)[len(scores) - k]
+        above = rows[scores > threshold]
+        tied = rows[scores == threshold]
+        missing = k - len(above)
+        if len(tied) > missing:
+            tied = np.asarray(heapq.nsmallest(missing, tied.tolist(), key=ids.__getitem__))
+        rows = np.concatenate([above, tied])
+    ordered = sorted(rows.tolist(), key=lambda row: (-scores_N[row], ids[row]))
+    return np.asarray(ordered, dtype=np.int64)
