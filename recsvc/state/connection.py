@@ -107,7 +107,7 @@ class Connection:
             self._metrics.redis_errors.labels("refused").inc()
             raise StateUnavailableError(
                 f"Redis at {mask_url(self._url)} failed repeatedly and is left alone for a moment",
-                retry_after_s=self._breaker.reset_s,
+                retry_after_s=math.ceil(self._breaker.reset_s),
             )
         try:
             async with asyncio.timeout(timeout_s):

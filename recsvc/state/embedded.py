@@ -3,22 +3,14 @@
 Knows nothing of what is stored. It listens on a unix socket only, keeps an append-only file, is
 started again when it dies, and ends with the process that started it; the data stay and the next
 start takes them up. One service at a time uses a data directory.
-
-    DIR/service.lock   locked by the service; holds its process id
-    DIR/server.lock    locked by the redis-server process itself, so an orphan is known by it
-    DIR/redis.pid  DIR/redis.sock  DIR/redis.log  DIR/appendonly...
 """
 
-import fcntl
-import hashlib
 import importlib.util
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -31,12 +23,18 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from recsvc.errors import EmbeddedRedisError
+from recsvc.state.data_directory import (
+    POLL_S,
+    STOP_TIMEOUT_S,
+    lock_for_server,
+    lock_for_service,
+    log_tail,
+    open_log,
+    pid_file,
+    socket_path,
+)
 
-MAX_SOCKET_PATH_BYTES = 103
-"""The shortest limit among the systems that have unix sockets."""
-_STOP_TIMEOUT_S = 10.0
 _LOADING_TIMEOUT_S = 300.0
-_POLL_S = 0.005
 _LAUNCHER = Path(__file__).with_name("die_with_parent.py")
 
 
@@ -86,6 +84,8 @@ class EmbeddedRedis:
         self._service_lock: IO[str] | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._thread: threading.Thread | None = None
+        self._spawn_error: Exception | None = None
+        self._came_up = False
         self._guard = threading.Lock()
         self._stopping = threading.Event()
         self._log = structlog.get_logger(__name__)
@@ -108,6 +108,7 @@ class EmbeddedRedis:
         """
         executable = self._executable or find_redis_server()
         self._stopping.clear()
+        self._spawn_error, self._came_up = None, False
         try:
             self._prepare_directory(executable)
             self._thread = threading.Thread(
@@ -115,6 +116,7 @@ class EmbeddedRedis:
             )
             self._thread.start()
             self._wait_until_ready(self._thread)
+            self._came_up = True
         except BaseException:
             self.stop()
             raise
@@ -142,8 +144,8 @@ class EmbeddedRedis:
     def _prepare_directory(self, executable: Path) -> None:
         try:
             self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._service_lock = _lock_service(self.data_dir)
-            self._socket = _socket_path(self.data_dir)
+            self._service_lock = lock_for_service(self.data_dir)
+            self._socket = socket_path(self.data_dir)
         except OSError as exc:
             raise EmbeddedRedisError(
                 f"data directory {self.data_dir} cannot be used: {exc}; "
@@ -163,21 +165,24 @@ class EmbeddedRedis:
                 if self._stopping.is_set():
                     return
                 try:
-                    self._process = self._spawn(executable)
+                    self._process = process = self._spawn(executable)
                 except (OSError, EmbeddedRedisError) as exc:
-                    self._log.exception("embedded_redis_not_started", error=str(exc))
+                    if not self._came_up:
+                        self._spawn_error = exc
+                        return
+                    self._log.error("embedded_redis_not_restarted", error=str(exc))
+                    process = None
+            if process is not None:
+                code = self._reap(process)
+                if self._stopping.is_set():
                     return
-            code = self._reap(self._process)
-            if self._stopping.is_set():
-                return
-            self._log.error("embedded_redis_died", code=code, restart_in_s=self._restart_delay_s)
-            if self._stopping.wait(self._restart_delay_s):
-                return
+                self._log.error("embedded_redis_died", code=code)
+            self._stopping.wait(self._restart_delay_s)
 
     def _reap(self, process: subprocess.Popen[bytes]) -> int:
         while True:
             try:
-                return process.wait(_STOP_TIMEOUT_S)
+                return process.wait(STOP_TIMEOUT_S)
             except subprocess.TimeoutExpired:
                 if self._stopping.is_set():
                     process.kill()
@@ -194,10 +199,10 @@ class EmbeddedRedis:
             "daemonize": "no",
         }
         command = [str(executable), *(x for k, v in options.items() for x in (f"--{k}", v))]
-        launch = (str(os.getpid()), str(self.data_dir / "redis.pid"))
+        launch = (str(os.getpid()), str(pid_file(self.data_dir)))
         with (
-            _lock_server(self.data_dir) as lock,
-            (self.data_dir / "redis.log").open("ab") as log,
+            lock_for_server(self.data_dir) as lock,
+            open_log(self.data_dir) as log,
         ):
             return subprocess.Popen(  # noqa: S603 - our own command line, no shell
                 [sys.executable, "-I", "-S", str(_LAUNCHER), *launch, *command],
@@ -219,74 +224,14 @@ class EmbeddedRedis:
                 dead = not thread.is_alive() or (process and process.poll() is not None)
                 if dead or time.monotonic() > deadline:
                     raise EmbeddedRedisError(
-                        f"redis-server on {self.data_dir} did not come up; its log ends:\n"
-                        + _tail(self.data_dir / "redis.log")
-                    )
+                        f"redis-server on {self.data_dir} did not come up: "
+                        f"{self._spawn_error or log_tail(self.data_dir)}"
+                    ) from self._spawn_error
                 try:
                     if probe.ping():
                         return
                 except redis.RedisError:
-                    self._stopping.wait(_POLL_S)
-
-
-def _lock_service(data_dir: Path) -> IO[str]:
-    stream = (data_dir / "service.lock").open("a+", encoding="ascii")
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as exc:
-        stream.seek(0)
-        owner = stream.read().strip() or "unknown"
-        stream.close()
-        raise EmbeddedRedisError(
-            f"data directory {data_dir} is in use by another service (process {owner}); "
-            "stop it, or give this one its own --data-dir"
-        ) from exc
-    stream.truncate(0)
-    stream.write(f"{os.getpid()}\n")
-    stream.flush()
-    return stream
-
-
-def _lock_server(data_dir: Path) -> IO[bytes]:
-    """The server's lock, after ending an orphan that still holds it."""
-    stream = (data_dir / "server.lock").open("ab")
-    for ending in (None, signal.SIGTERM, signal.SIGKILL):
-        if ending is not None:
-            _signal_orphan(data_dir, ending)
-        deadline = time.monotonic() + (_STOP_TIMEOUT_S if ending else 0.0)
-        while True:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    break
-                time.sleep(_POLL_S)
-            else:
-                return stream
-    stream.close()
-    raise EmbeddedRedisError(
-        f"a redis-server from an earlier run still uses {data_dir} and cannot be stopped; end it"
-    )
-
-
-def _signal_orphan(data_dir: Path, ending: signal.Signals) -> None:
-    # The file is written under the lock by the process that holds it: it names the holder.
-    try:
-        os.kill(int((data_dir / "redis.pid").read_text(encoding="ascii")), ending)
-    except (ProcessLookupError, FileNotFoundError, ValueError):
-        return
-
-
-def _socket_path(data_dir: Path) -> Path:
-    path = data_dir / "redis.sock"
-    if len(os.fsencode(path)) <= MAX_SOCKET_PATH_BYTES:
-        return path
-    name = hashlib.blake2b(os.fsencode(data_dir.resolve()), digest_size=8).hexdigest()
-    short = Path(tempfile.gettempdir()) / f"recsvc-{os.getuid()}-{name}"
-    short.mkdir(mode=0o700, exist_ok=True)
-    if short.stat().st_uid != os.getuid():
-        raise PermissionError(f"{short} belongs to another user")
-    return short / "redis.sock"
+                    self._stopping.wait(POLL_S)
 
 
 def _major_version(executable: Path) -> int:
@@ -297,10 +242,3 @@ def _major_version(executable: Path) -> int:
     if match is None:
         raise EmbeddedRedisError(f"{executable} --version says {line!r}, which is no redis-server")
     return int(match[1])
-
-
-def _tail(path: Path, lines: int = 10) -> str:
-    try:
-        return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
-    except FileNotFoundError:
-        return "(no log)"

@@ -18,9 +18,11 @@ import orjson
 
 from recsvc.errors import PartitionMismatchError
 from recsvc.settings import Settings
+from recsvc.state import personal_data
 from recsvc.state.breaker import Breaker
 from recsvc.state.connection import Argument, Connection, ScriptCall
 from recsvc.state.events import AppendResult, Event, UserSnapshot, dump_event, load_event
+from recsvc.state.items import Features, RunTimeItems
 from recsvc.state.keys import PARTITIONS_KEY, UserKeys, encode_id, user_keys
 from recsvc.state.scripts import load_script
 from recsvc.telemetry import Metrics
@@ -42,6 +44,7 @@ class StateStore:
         self.connection = connection
         self._settings = settings
         self._metrics = metrics
+        self._items = RunTimeItems(connection)
         self._partitions_checked = False
 
     @classmethod
@@ -179,6 +182,35 @@ class StateStore:
             (keys.log, keys.meta, keys.state),
             *(user, orjson.dumps(features), self._settings.state_ttl_s),
         )
+
+    async def export_user(self, user_id: str) -> dict[str, Any] | None:
+        """All that Redis keeps about a user; see `personal_data.export_user`."""
+        user = encode_id("user_id", user_id)
+        await self.start()
+        return await personal_data.export_user(self.connection, self._keys(user), user)
+
+    async def erase_user(self, user_id: str) -> int:
+        """Delete all of it, verified; see `personal_data.erase_user`."""
+        user = encode_id("user_id", user_id)
+        await self.start()
+        return await personal_data.erase_user(self.connection, self._keys(user), user)
+
+    async def put_items(self, items: Mapping[str, Mapping[str, Any] | None]) -> None:
+        """Add, change or hide items; see `RunTimeItems.put`."""
+        await self.start()
+        await self._items.put(items)
+
+    async def items_snapshot(self) -> tuple[str, dict[str, Features]]:
+        """All run-time items and a position; see `RunTimeItems.snapshot`."""
+        await self.start()
+        return await self._items.snapshot()
+
+    async def item_changes(
+        self, after: str, block_ms: int
+    ) -> tuple[str, list[tuple[str, Features]]]:
+        """The changes after a position; see `RunTimeItems.changes`."""
+        await self.start()
+        return await self._items.changes(after, block_ms)
 
     async def ping(self) -> None:
         """Raise StateUnavailableError unless Redis answers."""

@@ -1,0 +1,103 @@
+"""Items added, changed or hidden at run time: one table, and a stream of changes to it.
+
+Knows nothing of what features mean. Every change has a number, one more than the change before,
+so a reader that missed some (the stream is bounded) notices and reads the whole table again.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from recsvc.state.connection import Argument, Connection
+from recsvc.state.keys import ITEMS_CHANGES, ITEMS_META, ITEMS_STATE, encode_id
+from recsvc.state.scripts import load_script
+
+Features = dict[str, Any] | None
+"""None: the item is hidden."""
+
+_STREAM_CHANGES = 100_000
+_ITEMS_A_CALL = 500
+_CHANGES_A_READ = 1000
+
+
+class RunTimeItems:
+    """The table and the stream, over one connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def put(self, items: Mapping[str, Mapping[str, Any] | None]) -> None:
+        """Change items; a later reader of the stream sees every change in this order.
+
+        Args:
+            items: features by item id; None hides the item.
+
+        Raises:
+            InvalidInputError: an item id is no valid id; nothing was changed.
+            StateUnavailableError: some may be changed; repeating it is safe.
+        """
+        args: list[Argument] = []
+        for item_id, features in items.items():
+            args += (encode_id("item_id", item_id), orjson.dumps(features))
+        script = load_script("put_items")
+        keys = (ITEMS_STATE, ITEMS_CHANGES, ITEMS_META)
+        for start in range(0, len(args), 2 * _ITEMS_A_CALL):
+            chunk = args[start : start + 2 * _ITEMS_A_CALL]
+            await self._connection.run(script, keys, _STREAM_CHANGES, *chunk)
+
+    async def snapshot(self) -> tuple[str, dict[str, Features]]:
+        """A position in the stream, and every item as it was then or later.
+
+        Changes made meanwhile may be in it already; `changes` from the position repeats them, so
+        whoever applies them in order ends right.
+
+        Raises:
+            StateUnavailableError: Redis does not answer.
+        """
+        id_, number = await self._connection.run(
+            load_script("items_position"), (ITEMS_CHANGES, ITEMS_META)
+        )
+        items: dict[str, Features] = {}
+        cursor: Argument = 0
+        while True:
+            cursor, found = await self._connection.command(
+                "HSCAN", ITEMS_STATE, cursor, "COUNT", _CHANGES_A_READ
+            )
+            for item, data in found.items():
+                items[item.decode()] = orjson.loads(data)
+            if int(cursor) == 0:
+                return _position(id_, number), items
+
+    async def changes(self, after: str, block_ms: int) -> tuple[str, list[tuple[str, Features]]]:
+        """The changes after a position, oldest first; waits for one where there is none.
+
+        Args:
+            after: a position from `snapshot` or `changes`.
+            block_ms: longest wait; 0 does not wait.
+
+        Returns:
+            The new position and the changes. Where some were missed, every item there is.
+
+        Raises:
+            StateUnavailableError: Redis does not answer.
+        """
+        id_, _, number = after.partition("@")
+        block = ("BLOCK", block_ms) if block_ms > 0 else ()
+        reply = await self._connection.wait(
+            block_ms / 1000,
+            *("XREAD", "COUNT", _CHANGES_A_READ, *block, "STREAMS", ITEMS_CHANGES, id_),
+        )
+        if not reply:
+            return after, []
+        entries = reply[0][1]
+        if int(entries[0][1][b"number"]) != int(number) + 1:
+            position, items = await self.snapshot()
+            return position, list(items.items())
+        changes = [(f[b"item"].decode(), orjson.loads(f[b"data"])) for _, f in entries]
+        last_id, last = entries[-1]
+        return _position(last_id, last[b"number"]), changes
+
+
+def _position(id_: bytes, number: bytes) -> str:
+    return f"{id_.decode()}@{int(number)}"
