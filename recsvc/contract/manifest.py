@@ -122,6 +122,9 @@ class AdaptationSpec(_Model):
     """Most recent support rows given to the graph."""
     catalogue: Literal["full", "sample"] = "full"
     """What the inner loss sees of the catalogue: all trained items, or `catalogue_sample.npy`."""
+    catalogue_items: int | None = Field(default=None, ge=1)
+    """The catalogue is the first so many rows of the item vectors: rows beyond have no trained
+    vector. None: all rows."""
 
 
 class DatasetSpec(_Model):

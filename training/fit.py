@@ -1,0 +1,261 @@
+"""Fit: a data set in, a version in the registry out.
+
+Knows nothing of the command line. Decides for itself what a data set needs, and writes into the
+manifest what it decided and why.
+
+Shape legend: U users, N items, M trained items, D dims, F feature positions.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from importlib.metadata import version as package_version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from recsvc.contract.manifest import AdaptationSpec, DatasetSpec, Lineage, Manifest
+from recsvc.contract.registry import Registry, new_version
+from recsvc.contract.schema import FeatureSchema
+from training.checkpoint import Checkpoint
+from training.content import fill_missing, fit_content_prior
+from training.datasets import Dataset, encode, fit_schema
+from training.errors import DataError
+from training.export import Exportable, export_bundle
+from training.methods import ColdUserData, minimum_positives
+from training.outer_loop import MetaTrainer, Progress, TrainConfig, Trained
+from training.tasks import Histories, automatic_window, positives
+
+SUPPORT_SIZES = (0, 1, 2, 3, 5, 10, 20)
+_VALIDATION_SHARE = 0.1
+_MAX_VALIDATION_USERS = 2000
+_MAX_SUPPORT = 50
+_GOLDEN_SOURCE_ROWS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A data set ready for meta-training, and what was decided on the way."""
+
+    data: ColdUserData
+    user_schema: FeatureSchema
+    item_schema: FeatureSchema
+    item_features: csr_matrix
+    """(N, F) of all item codes."""
+    histories: Histories
+    decisions: dict[str, str]
+
+
+def prepare(dataset: Dataset, seed: int) -> Prepared:
+    """Split off validation users, choose the window, fit the feature schemas, encode.
+
+    Raises:
+        DataError: too few users with positive interactions.
+    """
+    histories = positives(dataset)
+    window = automatic_window(histories.lengths_U)
+    train_users, validation_users = _split(histories, window, seed)
+    train_rows = np.zeros(dataset.n_users, dtype=np.bool_)
+    train_rows[train_users] = True
+    user_schema = fit_schema(dataset.users, dataset.config.user_columns, train_rows)
+    item_schema = fit_schema(dataset.items, dataset.config.item_columns)
+    user_features = encode(dataset.users, user_schema, dataset.n_users)
+    item_features = encode(dataset.items, item_schema, dataset.n_items)
+    train = histories.take(train_users)
+    data = ColdUserData(
+        train=train,
+        train_features=user_features[train_users],
+        validation=histories.take(validation_users),
+        validation_features=user_features[validation_users],
+        window=window,
+        sizes=tuple(n for n in SUPPORT_SIZES if n <= window),
+        candidates_N=train.counts() > 0,
+        item_features=item_features,
+        seed=seed,
+    )
+    usable = histories.lengths_U[histories.lengths_U >= 5]
+    median = int(np.median(usable)) if len(usable) else 0
+    decisions = {
+        "window": f"{window}: users with 5 positives or more have a median of {median}",
+        "validation_users": f"{len(validation_users)} of those with "
+        f"{minimum_positives(window)} positives or more, held out for early stopping",
+        **{f"data.{i}": guess for i, guess in enumerate(dataset.report.guesses)},
+    }
+    return Prepared(data, user_schema, item_schema, item_features, histories, decisions)
+
+
+def _split(
+    histories: Histories, window: int, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    lengths_U = histories.lengths_U
+    active = np.flatnonzero(lengths_U > 0)
+    if np.count_nonzero(lengths_U >= 2) < 2:
+        raise DataError(
+            f"only {np.count_nonzero(lengths_U >= 2)} users have two positive interactions or "
+            "more; meta-training learns from users with a support and a query, and needs two"
+        )
+    long_enough = np.flatnonzero(lengths_U >= minimum_positives(window))
+    wanted = min(int(len(long_enough) * _VALIDATION_SHARE), _MAX_VALIDATION_USERS)
+    chosen = np.random.default_rng([seed, 1]).choice(long_enough, wanted, replace=False)
+    return np.setdiff1d(active, chosen), np.sort(chosen)
+
+
+def fit(
+    dataset: Dataset,
+    registry: Registry,
+    config: TrainConfig,
+    now: datetime,
+    *,
+    work: Path,
+    parent: str | None = None,
+    on_epoch: Callable[[Progress], None] = lambda _: None,
+) -> Manifest:
+    """Meta-train on a data set and write a version; CURRENT is left to the caller.
+
+    Args:
+        dataset: what to learn from.
+        registry: where the version goes.
+        config: settings of the outer loop.
+        now: the version's time.
+        work: directory of the checkpoint; the same command after an interruption resumes from it.
+        parent: the version that this one continues, if any.
+        on_epoch: called after every epoch.
+
+    Raises:
+        DataError: the data set has too little to learn from.
+        TrainingError: training diverged, or a file could not be written.
+    """
+    prepared = prepare(dataset, config.seed)
+    checkpoint = Checkpoint(
+        work / f"fit-{_fingerprint(dataset, config)}.pt", _fingerprint(dataset, config)
+    )
+    trained = MetaTrainer(prepared.data, config).run(on_epoch, checkpoint)
+    manifest = export_bundle(
+        registry,
+        new_version(now),
+        now,
+        exportable(dataset, prepared, trained, config.seed),
+        adaptation_spec(trained),
+        _dataset_spec(dataset, prepared),
+        Lineage(
+            code_version=package_version("recsvc"),
+            parent=parent,
+            seed=config.seed,
+            settings=asdict(config),
+            decisions=prepared.decisions
+            | {"shrinkage": f"strength {trained.shrinkage_strength:g}: best on validation users"},
+        ),
+        {
+            "validation": {"ndcg@10": {str(n): v for n, v in trained.validation.items()}},
+            "epochs": trained.epochs,
+        },
+    )
+    checkpoint.remove()
+    return manifest
+
+
+def exportable(dataset: Dataset, prepared: Prepared, trained: Trained, seed: int) -> Exportable:
+    """Everything a bundle holds: trained items first, then those with content alone."""
+    model = trained.model
+    data = prepared.data
+    with torch.no_grad():
+        features = torch.as_tensor(trained.item_features.toarray())
+        vectors_MD = model.item_vectors(features).numpy()
+    bias_M = model.bias_N.detach().numpy()
+    item_prior_FD = fill_missing(
+        fit_content_prior(
+            trained.item_features,
+            np.column_stack([vectors_MD, bias_M]),
+            data.train.counts()[trained.codes_M],
+            seed,
+        ),
+        prepared.item_schema,
+        _mean(trained.item_features),
+    )
+    user_prior_FD = fill_missing(
+        model.user_prior.folded().numpy(), prepared.user_schema, _mean(data.train_features)
+    )
+    rest = np.setdiff1d(np.arange(dataset.n_items), trained.codes_M)
+    cold_ND = np.asarray(prepared.item_features[rest] @ item_prior_FD)
+    order = np.concatenate([trained.codes_M, rest])
+    head = slice(0, _GOLDEN_SOURCE_ROWS)
+    return Exportable(
+        item_ids=[dataset.item_ids[i] for i in order],
+        trained_items=len(trained.codes_M),
+        item_vectors_ND=np.concatenate([vectors_MD, cold_ND[:, :-1]]).astype(np.float32),
+        item_bias_N=np.concatenate([bias_M, cold_ND[:, -1]]).astype(np.float32),
+        item_attributes=_attributes(dataset.items, order),
+        item_features_NF=prepared.item_features[order[head]].toarray(),
+        user_features_BF=data.train_features[head].toarray(),
+        user_prior_FD=user_prior_FD,
+        item_prior_FD=item_prior_FD,
+        inner=model.inner,
+    )
+
+
+def adaptation_spec(trained: Trained) -> AdaptationSpec:
+    """How the service must call the adapt graph."""
+    c = trained.model.config
+    return AdaptationSpec(
+        algorithm="maml",
+        dims=c.dims,
+        state_dims=c.dims,
+        steps=c.steps,
+        max_steps=c.steps,
+        window=c.window,
+        max_support=max(_MAX_SUPPORT, c.window),
+        catalogue="full",
+        catalogue_items=len(trained.codes_M),
+    )
+
+
+def _dataset_spec(dataset: Dataset, prepared: Prepared) -> DatasetSpec:
+    return DatasetSpec(
+        name=dataset.name,
+        users=dataset.n_users,
+        items=dataset.n_items,
+        interactions=len(dataset.interactions),
+        positives=len(prepared.histories.item_E),
+        sha256=dataset.sha256,
+        rules=dataset.config.rules,
+        user_features=prepared.user_schema,
+        item_features=prepared.item_schema,
+        title_column=dataset.config.title_column,
+    )
+
+
+def _attributes(frame: pl.DataFrame | None, order: NDArray[np.int64]) -> dict[str, list[Any]]:
+    """Raw item columns in bundle order; dates as ISO 8601, absent values as None."""
+    if frame is None:
+        return {}
+    rows = np.minimum(order, frame.height - 1)
+    beyond = order >= frame.height
+    columns: dict[str, list[Any]] = {}
+    for name in frame.columns:
+        values = frame[name][rows].to_list()
+        columns[name] = [
+            None if absent else _plain(value) for value, absent in zip(values, beyond, strict=True)
+        ]
+    return columns
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, str | int | float | bool | list):
+        return None if isinstance(value, float) and not np.isfinite(value) else value
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+def _mean(features: csr_matrix) -> NDArray[np.float64]:
+    return np.asarray(features.mean(axis=0), dtype=np.float64).ravel()
+
+
+def _fingerprint(dataset: Dataset, config: TrainConfig) -> str:
+    text = json.dumps([dataset.sha256, asdict(config)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

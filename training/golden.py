@@ -1,0 +1,89 @@
+"""Golden rows: inputs and torch's answers, replayed by whoever opens a bundle.
+
+Knows nothing of ONNX: the answers come from the model that was trained, not from its export.
+
+Shape legend: G users, H item rows, S support rows, N items, M trained items, D dims.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from training.inner_loop import InnerParameters, adapt
+from training.metrics import top_items
+from training.tasks import PADDING
+
+_USERS = 8
+_SUPPORT = 6
+_SEED = 20_011
+
+
+def golden_rows(
+    user_features_BF: NDArray[np.float32],
+    user_prior_FD: NDArray[np.float32],
+    item_features_HF: NDArray[np.float32],
+    item_prior_FD: NDArray[np.float32],
+    vectors_ND: NDArray[np.float32],
+    bias_N: NDArray[np.float32],
+    trained_items: int,
+    inner: InnerParameters,
+    steps: int,
+) -> dict[str, NDArray[Any]]:
+    """Draw golden inputs and compute what the bundle must answer.
+
+    Args:
+        user_features_BF: encoded users to draw from.
+        user_prior_FD: map to priors.
+        item_features_HF: encoded item rows, all used.
+        item_prior_FD: map to vector and bias.
+        vectors_ND: item vectors.
+        bias_N: item biases.
+        trained_items: M; supports are drawn from the first M items, which are the catalogue.
+        inner: parameters of the inner loop.
+        steps: K.
+
+    Returns:
+        The arrays of golden.npz. Supports have 0, 1, .. `_SUPPORT` rows, padding behind.
+    """
+    rng = np.random.default_rng(_SEED)
+    users = rng.integers(0, len(user_features_BF), _USERS)
+    features_GF = user_features_BF[users]
+    support_GS = np.full((_USERS, _SUPPORT), PADDING, dtype=np.int64)
+    for row in range(_USERS):
+        size = min(row % (_SUPPORT + 1), trained_items)
+        support_GS[row, :size] = rng.choice(trained_items, size, replace=False)
+    weight_GS = (support_GS >= 0).astype(np.float32)
+    prior_GD = features_GF @ user_prior_FD
+    item_GS = np.maximum(support_GS, 0)
+    with torch.no_grad():
+        state_GP = adapt(
+            torch.as_tensor(prior_GD),
+            torch.as_tensor(vectors_ND[item_GS] * weight_GS[..., None]),
+            torch.as_tensor(bias_N[item_GS] * weight_GS),
+            torch.ones(weight_GS.shape),
+            torch.as_tensor(weight_GS),
+            torch.tensor(steps),
+            torch.as_tensor(vectors_ND[:trained_items]),
+            torch.as_tensor(bias_N[:trained_items]),
+            InnerParameters(*(p.detach().cpu() for p in inner)),
+        ).numpy()
+    scores_GN = state_GP @ vectors_ND.T + bias_N
+    seen_GN = np.zeros(scores_GN.shape, dtype=np.bool_)
+    rows, columns = np.nonzero(weight_GS)
+    seen_GN[rows, support_GS[rows, columns]] = True
+    both_HD = item_features_HF @ item_prior_FD
+    return {
+        "user_features_GF": features_GF,
+        "prior_GD": prior_GD,
+        "support_items_GS": support_GS,
+        "support_label_GS": np.ones_like(weight_GS),
+        "support_weight_GS": weight_GS,
+        "steps": np.asarray(steps, dtype=np.int64),
+        "state_GP": state_GP,
+        "top_items_G10": top_items(scores_GN, seen_GN, 10),
+        "item_features_HF": item_features_HF,
+        "item_prior_vectors_HD": both_HD[:, :-1],
+        "item_prior_bias_H": both_HD[:, -1],
+    }
