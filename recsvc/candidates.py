@@ -36,6 +36,17 @@ def scan(vector_D: Floats, blocks: Sequence[tuple[Floats, Floats]]) -> Floats:
     return scores_N
 
 
+def cosine(vector_D: Floats, blocks: Sequence[tuple[Floats, Floats]]) -> Floats:
+    """Cosine of one vector to every item's; 0 where either is zero. Biases play no part."""
+    parts = []
+    for vectors_BD, _ in blocks:
+        lengths_B = np.linalg.norm(vectors_BD, axis=1) * np.linalg.norm(vector_D)
+        dots_B = vectors_BD @ vector_D
+        parts.append(np.divide(dots_B, lengths_B, out=np.zeros_like(dots_B), where=lengths_B > 0))
+    cosines_N: Floats = np.concatenate(parts)
+    return cosines_N
+
+
 def top_k(scores_N: Floats, allowed_N: Mask, k: int, ids: Sequence[str]) -> Rows:
     """The k best allowed rows, best first; equal scores in ascending order of their ids.
 

@@ -57,14 +57,13 @@ def diversify(scores_C: Floats, vectors_CD: Floats, k: int, diversity: float) ->
     span = float(np.ptp(scores_C)) if len(scores_C) else 0.0
     relevance_C = (scores_C - scores_C.min(initial=np.inf)) / max(span, _TINY)
     units_CD = unit_rows(vectors_CD)
-    nearest_C = np.zeros(len(scores_C), dtype=np.float32)
+    nearest_C = np.full(len(scores_C), np.float32(-1.0))  # no pick yet: all equal
     open_C = np.ones(len(scores_C), dtype=bool)
     picks: list[int] = []
     for _ in range(min(k, len(scores_C))):
         worth_C = (1.0 - diversity) * relevance_C - diversity * nearest_C
         pick = int(np.argmax(np.where(open_C, worth_C, -np.inf)))
-        cosine_C = units_CD @ units_CD[pick]
-        nearest_C = np.maximum(nearest_C, cosine_C) if picks else cosine_C
+        np.maximum(nearest_C, units_CD @ units_CD[pick], out=nearest_C)
         open_C[pick] = False
         picks.append(pick)
     return np.asarray(picks, dtype=np.int64)
@@ -82,7 +81,7 @@ def contributions(state_P: Floats, without_LP: Floats, vectors_CD: Floats) -> Fl
         score with the row - score without it; negative where the row speaks against the item.
     """
     n_dims = vectors_CD.shape[1]
-    change_LD = state_P[None, :n_dims] - without_LP[:, :n_dims]
+    change_LD: Floats = np.subtract(state_P[None, :n_dims], without_LP[:, :n_dims])
     added_LC: Floats = change_LD @ vectors_CD.T
     return added_LC
 
@@ -90,4 +89,5 @@ def contributions(state_P: Floats, without_LP: Floats, vectors_CD: Floats) -> Fl
 def unit_rows(vectors_CD: Floats) -> Floats:
     """Rows scaled to length 1; a zero row stays zero."""
     norms_C1 = np.linalg.norm(vectors_CD, axis=1, keepdims=True)
-    return vectors_CD / np.maximum(norms_C1, np.float32(_TINY))
+    units_CD: Floats = (vectors_CD / np.maximum(norms_C1, _TINY)).astype(np.float32)
+    return units_CD

@@ -1,0 +1,239 @@
+"""The items that can be recommended: those of the bundle, and those added since it was trained.
+
+Trained vectors stay memory-mapped; added items live in one contiguous block that grows, so a scan
+is two matrix products at any size. Hidden items keep their row and are not allowed in an answer. An
+item that is trained keeps its learned vector when its features change; only its attributes follow.
+
+Knows nothing of users, of Redis or of HTTP. Not thread-safe: one thread changes and reads it.
+
+Shape legend: N trained items, A rows of added items, D dims, F feature positions.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsvc.bundle import Bundle
+from recsvc.contract.errors import SchemaError
+from recsvc.contract.schema import Column, split_tokens
+
+Floats = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+ENCODE_ROWS = 1024
+"""Items encoded at once: bounds the dense feature matrix."""
+_CACHED_MASKS = 256
+_CATEGORICAL = ("categorical", "multi-categorical")
+
+
+class Catalogue:
+    """All items of one model version.
+
+    Args:
+        bundle: where the trained items come from.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._bundle = bundle
+        self._schema = bundle.manifest.dataset.item_features
+        self._kinds: dict[str, Column] = {c.name: c for c in self._schema.columns}
+        self.n_trained = len(bundle.item_ids)
+        self.ids: list[str] = list(bundle.item_ids)
+        self._row = {item_id: row for row, item_id in enumerate(self.ids)}
+        n_dims = bundle.vectors_ND.shape[1]
+        self._added_vectors_AD = np.zeros((0, n_dims), dtype=np.float32)
+        self._added_bias_A = np.zeros(0, dtype=np.float32)
+        self._visible = np.ones(self.n_trained, dtype=bool)
+        self._changed: dict[int, Mapping[str, Any]] = {}
+        self._masks: OrderedDict[tuple[str, str], Mask] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def filterable(self) -> list[str]:
+        """Names of the columns that a filter may use."""
+        return sorted({*self._bundle.attributes, *self._kinds})
+
+    @property
+    def categorical(self) -> list[str]:
+        """Names of the columns that hold categories."""
+        return sorted(name for name, c in self._kinds.items() if c.kind in _CATEGORICAL)
+
+    @property
+    def blocks(self) -> list[tuple[Floats, Floats]]:
+        """(vectors, biases) of the trained and of the added rows."""
+        n_added = len(self) - self.n_trained
+        trained = (self._bundle.vectors_ND, self._bundle.bias_N)
+        if not n_added:
+            return [trained]
+        return [trained, (self._added_vectors_AD[:n_added], self._added_bias_A[:n_added])]
+
+    @property
+    def visible(self) -> Mask:
+        """Rows that are not hidden."""
+        return self._visible[: len(self)]
+
+    @property
+    def n_visible(self) -> int:
+        return int(self.visible.sum())
+
+    def row(self, item_id: str) -> int | None:
+        """The row of an item that can be recommended; None for an unknown or hidden one."""
+        row = self._row.get(item_id)
+        return row if row is not None and self._visible[row] else None
+
+    def evidence_row(self, item_id: str) -> int | None:
+        """The row of an item that says something about a user: a hidden trained one still does.
+
+        A hidden added item does not: its features are gone, and a new replica never knew it.
+        """
+        row = self._row.get(item_id)
+        return row if row is not None and (row < self.n_trained or self._visible[row]) else None
+
+    def vectors(self, rows: Sequence[int] | NDArray[np.int64]) -> Floats:
+        """Vectors of some rows: (len(rows), D)."""
+        return self._gather(rows, self._bundle.vectors_ND, self._added_vectors_AD)
+
+    def biases(self, rows: Sequence[int] | NDArray[np.int64]) -> Floats:
+        """Biases of some rows."""
+        return self._gather(rows, self._bundle.bias_N, self._added_bias_A)
+
+    def features(self, row: int) -> dict[str, Any]:
+        """Raw feature values of a row, as they were given; columns without a value are left out."""
+        if row in self._changed:
+            return dict(self._changed[row])
+        columns = self._bundle.attributes.items()
+        return {name: values[row] for name, values in columns if values[row] is not None}
+
+    def check(self, features: Mapping[str, Any]) -> list[str]:
+        """Names that are no columns of the data set (kept, but without effect on the vector).
+
+        Raises:
+            SchemaError: a value is not of its column's kind, or too large to compute with.
+        """
+        self._encode([features])
+        return sorted(set(features) - set(self.filterable))
+
+    def apply(self, changes: Iterable[tuple[str, Mapping[str, Any] | None]]) -> list[str]:
+        """Add, change or hide items.
+
+        Args:
+            changes: (item id, features; None hides it), in order; a later change of one id wins.
+
+        Returns:
+            Ids whose features this bundle cannot encode; they are hidden.
+        """
+        latest = dict(changes)
+        refused = []
+        named = [(item_id, f) for item_id, f in latest.items() if f is not None]
+        for item_id in (i for i, f in latest.items() if f is None):
+            self._hide(item_id)
+        for start in range(0, len(named), ENCODE_ROWS):
+            refused += self._put(named[start : start + ENCODE_ROWS])
+        return refused
+
+    def mask(self, column: str, value: Any) -> Mask:
+        """Rows whose attribute equals a value, or holds it where the column holds several.
+
+        Args:
+            column: one of `filterable`.
+            value: compared as a category, so that 3, 3.0 and "3" are one value.
+        """
+        token = split_tokens(value, None)[0]
+        key = (column, token)
+        mask = self._masks.get(key)
+        if mask is None:
+            mask = np.zeros(len(self._visible), dtype=bool)
+            for row in range(len(self)):
+                mask[row] = token in self._tokens(column, row)
+            self._masks[key] = mask
+            if len(self._masks) > _CACHED_MASKS:
+                self._masks.popitem(last=False)
+        self._masks.move_to_end(key)
+        return mask[: len(self)]
+
+    def _gather(self, rows: Any, trained: Floats, added: Floats) -> Floats:
+        index = np.asarray(rows, dtype=np.int64)
+        if len(self) == self.n_trained or not (index >= self.n_trained).any():
+            return trained[index]
+        is_added = index >= self.n_trained
+        values = np.empty((len(index), *trained.shape[1:]), dtype=np.float32)
+        values[~is_added] = trained[index[~is_added]]
+        values[is_added] = added[index[is_added] - self.n_trained]
+        return values
+
+    def _hide(self, item_id: str) -> None:
+        row = self._row.get(item_id)
+        if row is not None:
+            self._visible[row] = False
+
+    def _put(self, items: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
+        refused: list[str] = []
+        accepted = []
+        try:
+            encoded = self._encode([features for _, features in items])
+            accepted = list(items)
+        except SchemaError:
+            if len(items) == 1:
+                self._hide(items[0][0])
+                return [items[0][0]]
+            for item in items:
+                refused += self._put([item])
+            return refused
+        for (item_id, features), vector_D, bias in zip(accepted, *encoded, strict=True):
+            row = self._row_for(item_id)
+            if row >= self.n_trained:
+                self._added_vectors_AD[row - self.n_trained] = vector_D
+                self._added_bias_A[row - self.n_trained] = bias
+            self._changed[row] = features
+            self._visible[row] = True
+            for (column, token), mask in self._masks.items():
+                mask[row] = token in self._tokens(column, row)
+        return refused
+
+    def _encode(self, features: Sequence[Mapping[str, Any]]) -> tuple[Floats, Floats]:
+        with np.errstate(over="ignore"):  # an overflow is found below, in the vectors themselves
+            features_BF = self._schema.encode(features)
+        vectors_BD, bias_B = self._bundle.graphs.item_prior(features_BF)
+        if not (np.isfinite(vectors_BD).all() and np.isfinite(bias_B).all()):
+            raise SchemaError(
+                "item features: a number is too large to compute with; "
+                "send it in the data set's unit"
+            )
+        return vectors_BD, bias_B
+
+    def _row_for(self, item_id: str) -> int:
+        row = self._row.get(item_id)
+        if row is not None:
+            return row
+        row = len(self.ids)
+        if row == len(self._visible):
+            self._grow()
+        self.ids.append(item_id)
+        self._row[item_id] = row
+        return row
+
+    def _grow(self) -> None:
+        """Double the room for added items."""
+        extra = max(64, len(self._added_bias_A))
+        self._added_vectors_AD = np.pad(self._added_vectors_AD, ((0, extra), (0, 0)))
+        self._added_bias_A = np.pad(self._added_bias_A, (0, extra))
+        self._visible = np.pad(self._visible, (0, extra))
+        for key, mask in self._masks.items():
+            self._masks[key] = np.pad(mask, (0, extra))
+
+    def _tokens(self, column: str, row: int) -> list[str]:
+        if row in self._changed:
+            value = self._changed[row].get(column)
+        else:
+            values = self._bundle.attributes.get(column)
+            value = values[row] if values is not None else None
+        if value is None:
+            return []
+        kind = self._kinds.get(column)
+        several = kind is not None and kind.kind == "multi-categorical"
+        return split_tokens(value, kind.separator if kind and several else None)

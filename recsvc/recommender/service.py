@@ -1,0 +1,343 @@
+"""The use case: record what users do, and answer with lists that follow from it.
+
+Composes the state store, the rollout and the models. Knows no HTTP. Reads never fail because the
+store is gone: they rest on what this process read last, or on nothing, and say so. Writes never
+pretend: they raise.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import structlog
+
+from recsvc.adaptation import Floats
+from recsvc.bundle import Bundle, Device
+from recsvc.contract.errors import SchemaError
+from recsvc.contract.registry import Registry
+from recsvc.errors import (
+    InvalidInputError,
+    NotReadyError,
+    StateUnavailableError,
+    UserNotFoundError,
+)
+from recsvc.recommender.items import Change, Features, ItemFeed
+from recsvc.recommender.known_users import KnownUsers
+from recsvc.recommender.model import ServingModel, UserView, item_not_found
+from recsvc.recommender.values import Answer, Query, RankedItem, SessionEvent, Strategy
+from recsvc.rollout import Rollout
+from recsvc.state.events import Event, UserSnapshot
+from recsvc.state.store import StateStore
+from recsvc.telemetry import Metrics
+
+_log = structlog.get_logger("recsvc.recommender")
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What became of events."""
+
+    accepted: int
+    duplicates: int
+    unknown_items: int
+    """Events on items that the catalogue does not know (yet); they are kept all the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An item as it is known now."""
+
+    item_id: str
+    features: dict[str, Any]
+    trained: bool
+    """Whether the model learned its vector from interactions; else it comes from its features."""
+
+
+@dataclass(frozen=True, slots=True)
+class _User:
+    """What is known of a user when a list is asked for."""
+
+    events: Sequence[Event | SessionEvent]
+    features: Mapping[str, Any]
+    snapshot: UserSnapshot | None
+    """None where nothing was read from the store."""
+    degraded: bool
+
+
+class Recommender:
+    """Everything the service does.
+
+    Args:
+        rollout: which model serves.
+        state: users and run-time items.
+        known: users to fall back on.
+        clock: the time now, UTC.
+        new_id: makes ids for answers.
+        metrics: counts degraded answers.
+    """
+
+    def __init__(
+        self,
+        rollout: Rollout[ServingModel],
+        state: StateStore,
+        feed: ItemFeed,
+        known: KnownUsers,
+        clock: Callable[[], datetime],
+        new_id: Callable[[], str],
+        metrics: Metrics,
+    ) -> None:
+        self.rollout = rollout
+        self._state = state
+        self._feed = feed
+        self._known = known
+        self._clock = clock
+        self._new_id = new_id
+        self._metrics = metrics
+
+    @property
+    def model(self) -> ServingModel:
+        """The model that serves.
+
+        Raises:
+            NotReadyError: none does yet.
+        """
+        if self.rollout.active is None:
+            raise NotReadyError("no model is loaded yet", retry_after_s=1)
+        return self.rollout.active.model
+
+    async def recommend(self, query: Query) -> Answer:
+        """Adapt to what is known of the user and rank the catalogue.
+
+        Raises:
+            InvalidInputError: a feature or a filter is wrong.
+            NotReadyError: no model is loaded.
+        """
+        model = self.model
+        user = await self._read(query, model.version)
+        view = model.view(_in_order(user.events, query.support, self._now_ms()))
+        prior_D = self._prior(model, user.features, query)
+        state_P = await self._state_of(model, query, user, view, prior_D)
+        rows, scores_N = model.rank(query, view, state_P)
+        reasons = model.reasons(rows, view, prior_D, state_P) if query.explain else None
+        if user.degraded:
+            self._metrics.degraded_answers.inc()
+        return Answer(
+            recommendation_id=self._new_id(),
+            model_version=model.version,
+            strategy=_strategy(user, view, prior_D),
+            degraded=user.degraded,
+            items=model.present(rows, scores_N, reasons),
+            steps=model.manifest.adaptation.steps if len(view) else 0,
+            support_size=len(view),
+            skipped=view.skipped,
+        )
+
+    def similar(self, item_id: str, k: int) -> tuple[RankedItem, ...]:
+        """Items like this one. See `ServingModel.similar`."""
+        return self.model.similar(item_id, k)
+
+    async def record(self, events: Sequence[Event]) -> Recorded:
+        """Store events; they are durable when this returns.
+
+        Raises:
+            StateUnavailableError: they may or may not be stored; repeat with the same ids.
+        """
+        result = await self._state.append(events)
+        row_of = self.rollout.active.model.catalogue.row if self.rollout.active else _nothing
+        unknown = sum(row_of(e.item_id) is None for e in events)
+        return Recorded(result.accepted, result.duplicates, unknown)
+
+    async def put_items(self, items: Mapping[str, dict[str, Any]]) -> dict[str, list[str]]:
+        """Add or change items; recommendable here at once, on other replicas within a second.
+
+        Returns:
+            For each item the names of features that are no columns of the data set.
+
+        Raises:
+            InvalidInputError: a feature is wrong; nothing was stored.
+            StateUnavailableError: they may or may not be stored; repeating is safe.
+        """
+        ignored = {}
+        for item_id, features in items.items():
+            try:
+                ignored[item_id] = self.model.catalogue.check(features)
+            except SchemaError as exc:
+                raise InvalidInputError(f"item {item_id!r}: {exc}") from exc
+        await self._state.put_items(items)
+        self._feed.note(list(items.items()))
+        return ignored
+
+    async def hide_item(self, item_id: str) -> None:
+        """Leave an item out of every answer from now on.
+
+        Raises:
+            ItemNotFoundError: there is no such item.
+            StateUnavailableError: it may or may not be hidden; repeating is safe.
+        """
+        if self.model.catalogue.row(item_id) is None and item_id not in self._feed.items:
+            raise item_not_found(item_id)
+        await self._state.put_items({item_id: None})
+        self._feed.note([(item_id, None)])
+
+    def item(self, item_id: str) -> Item:
+        """An item as it is known now.
+
+        Raises:
+            ItemNotFoundError: there is no such item.
+        """
+        catalogue = self.model.catalogue
+        row = catalogue.row(item_id)
+        if row is None:
+            raise item_not_found(item_id)
+        return Item(item_id, catalogue.features(row), row < catalogue.n_trained)
+
+    async def put_user(self, user_id: str, features: dict[str, Any]) -> list[str]:
+        """Replace a user's features.
+
+        Returns:
+            Names that are no columns of the data set; kept, but without effect.
+
+        Raises:
+            InvalidInputError: a feature is wrong; nothing was stored.
+            StateUnavailableError: they may or may not be stored; repeating is safe.
+        """
+        model = self.model
+        try:
+            model.prior(features)
+        except SchemaError as exc:
+            raise InvalidInputError(str(exc)) from exc
+        await self._state.put_user_features(user_id, features)
+        return sorted(set(features) - set(model.manifest.dataset.user_features.names))
+
+    async def export_user(self, user_id: str) -> dict[str, Any]:
+        """All that is kept about a user.
+
+        Raises:
+            UserNotFoundError: nothing is.
+            StateUnavailableError: the store does not answer.
+        """
+        kept = await self._state.export_user(user_id)
+        if kept is None:
+            raise UserNotFoundError(f"nothing is kept about user {user_id!r}")
+        return kept
+
+    async def erase_user(self, user_id: str) -> int:
+        """Delete all that is kept about a user, and check that it is gone.
+
+        Returns:
+            How many entries were removed.
+
+        Raises:
+            StateUnavailableError: it may be half done; repeat it.
+        """
+        self._known.forget(user_id)
+        return await self._state.erase_user(user_id)
+
+    async def _read(self, query: Query, version: str) -> _User:
+        given = dict(query.user_features or {})
+        if query.user_id is None:
+            return _User((), given, None, degraded=False)
+        try:
+            snapshot = await self._state.read_user(query.user_id, version)
+        except StateUnavailableError:
+            known = self._known.get(query.user_id)
+            if known is None:
+                return _User((), given, None, degraded=True)
+            return _User(known.events, {**(known.features or {}), **given}, None, degraded=True)
+        self._known.put(query.user_id, snapshot.events, snapshot.features)
+        features = {**(snapshot.features or {}), **given}
+        return _User(snapshot.events, features, snapshot, degraded=False)
+
+    def _prior(self, model: ServingModel, features: Mapping[str, Any], query: Query) -> Floats:
+        try:
+            return model.prior(features)
+        except SchemaError as exc:
+            if query.user_features:
+                raise InvalidInputError(str(exc)) from exc
+            # Stored under another model whose columns were of other kinds.
+            _log.warning("stored user features do not fit the model", error=str(exc))
+            return model.prior({})
+
+    async def _state_of(
+        self, model: ServingModel, query: Query, user: _User, view: UserView, prior_D: Floats
+    ) -> Floats:
+        """The adapted state: from the store where it is there, else computed and kept there."""
+        snapshot = user.snapshot
+        if snapshot is None or query.support or query.user_features or not len(view):
+            return model.adapt(prior_D, view)
+        if not model.is_cacheable(view):
+            return model.adapt(prior_D, view)
+        if snapshot.state is not None:
+            stored_P = np.frombuffer(snapshot.state, dtype=np.float32)
+            if len(stored_P) == model.manifest.adaptation.state_dims:
+                return stored_P
+        state_P = model.adapt(prior_D, view)
+        assert query.user_id is not None
+        try:
+            await self._state.write_state(
+                query.user_id, model.version, snapshot.revision, state_P.tobytes()
+            )
+        except StateUnavailableError as exc:
+            _log.warning("adapted state not kept", error=str(exc))
+        return state_P
+
+    def _now_ms(self) -> int:
+        return int(self._clock().timestamp() * 1000)
+
+
+def connect(
+    registry: Registry,
+    state: StateStore,
+    poll_s: float,
+    clock: Callable[[], datetime],
+    metrics: Metrics,
+    device: Device = "cpu",
+) -> tuple[Rollout[ServingModel], ItemFeed]:
+    """A rollout and an item feed that know each other.
+
+    Items go to the model that serves; one that takes over first catches up with them.
+    """
+
+    def apply(model: ServingModel, items: Mapping[str, Features]) -> None:
+        refused = model.apply(items)
+        if refused:
+            _log.warning("items do not fit the model", version=model.version, items=refused[:20])
+
+    def prepare(bundle: Bundle) -> ServingModel:
+        model = ServingModel(bundle, metrics)
+        apply(model, dict(feed.items))
+        return model
+
+    def forward(changes: Sequence[Change]) -> None:
+        metrics.item_changes_applied.inc(len(changes))
+        if rollout.active is not None:
+            apply(rollout.active.model, dict(changes))
+
+    def install(model: ServingModel) -> None:
+        apply(model, feed.items)
+
+    feed = ItemFeed(state, forward)
+    rollout = Rollout(registry, prepare, install, poll_s, clock, metrics, device)
+    return rollout, feed
+
+
+def _in_order(
+    stored: Sequence[Event | SessionEvent], session: Sequence[SessionEvent], now_ms: int
+) -> Sequence[Event | SessionEvent]:
+    """Stored and session events, oldest first; of equal times the session's are newer."""
+    if not session:
+        return stored
+    dated = [s if s.timestamp_ms is not None else replace(s, timestamp_ms=now_ms) for s in session]
+    return sorted([*stored, *dated], key=lambda e: e.timestamp_ms or 0)
+
+
+def _strategy(user: _User, view: UserView, prior_D: Floats) -> Strategy:
+    if len(view):
+        return "stale" if user.degraded and user.events else "adapted"
+    return "prior" if prior_D.any() else "popular"
+
+
+def _nothing(item_id: str) -> None:  # noqa: ARG001 - stands in for a catalogue's `row`
+    return None
