@@ -15,7 +15,7 @@ ROLES: dict[str, tuple[str, ...]] = {
     "item_id": ("item_id", "item", "iid", "movie_id", "product_id"),
     "value": ("value", "rating", "weight", "count"),
     "event": ("event", "event_type"),
-    "timestamp": ("timestamp", "time", "datetime"),
+    "timestamp": ("timestamp", "time", "datetime", "date"),
     "order": ("order",),
 }
 """Accepted names of each role of an interactions file, the preferred first."""

@@ -49,7 +49,14 @@ def infer_kind(values: pl.Series) -> tuple[ColumnConfig, str]:
         return ColumnConfig(kind="ignore"), f"it only ever holds {known[0]!r}"
     if values.dtype == pl.Boolean:
         return ColumnConfig(kind="categorical"), "it holds true and false"
-    return _number_kind(known) if values.dtype.is_numeric() else _text_kind(known)
+    config, why = _kind_of(known)
+    if config.kind == "categorical" and known.n_unique() == len(known) > FEW:
+        return ColumnConfig(kind="ignore"), "each row has a value of its own"
+    return config, why
+
+
+def _kind_of(known: pl.Series) -> tuple[ColumnConfig, str]:
+    return _number_kind(known) if known.dtype.is_numeric() else _text_kind(known)
 
 
 def guess_positive(values: pl.Series, *, named_rating: bool) -> tuple[PositiveRule | None, str]:
@@ -114,7 +121,7 @@ def _typed(values: pl.Series, *, is_text: bool) -> pl.Series:
         return values.cast(pl.Int64, strict=False)
     if dtype == pl.Date or isinstance(dtype, pl.Datetime):
         return values.dt.to_string("iso:strict")
-    return values
+    return values.list.drop_nulls() if isinstance(dtype, pl.List) else values
 
 
 def _parsed(text: pl.Series) -> pl.Series:
@@ -153,7 +160,7 @@ def _number_kind(known: pl.Series) -> tuple[ColumnConfig, str]:
 
 
 def _text_kind(known: pl.Series) -> tuple[ColumnConfig, str]:
-    if known.str.contains("^https?://").mean() > 0.5:  # type: ignore[operator]  # not empty
+    if known.str.contains("^https?://").mean() > 0.5:  # type: ignore[operator]  # a share
         return ColumnConfig(kind="ignore"), "it holds web addresses"
     if known.to_frame("t").select(iso_to_ms(pl.col("t"))).to_series().null_count() == 0:
         return ColumnConfig(kind="datetime"), "it holds ISO 8601 dates"
@@ -171,7 +178,7 @@ def _text_kind(known: pl.Series) -> tuple[ColumnConfig, str]:
 
 def _is_separator(known: pl.Series, separator: str) -> bool:
     """Whether values are lists of short parts that come back from row to row."""
-    share = float(known.str.contains(separator, literal=True).mean())  # type: ignore[arg-type]
+    share = float(known.str.contains(separator, literal=True).mean())  # type: ignore[arg-type]  # a mean of numbers
     if share < (0.5 if separator == "," else 0.05):
         return False
     parts = known.str.split(separator).explode(empty_as_null=False).str.strip_chars()
@@ -180,4 +187,4 @@ def _is_separator(known: pl.Series, separator: str) -> bool:
 
 
 def _mean_words(values: pl.Series) -> float:
-    return float(values.str.count_matches(r"\S+").mean() or 0.0)  # type: ignore[arg-type]
+    return float(values.str.count_matches(r"\S+").mean() or 0.0)  # type: ignore[arg-type]  # a mean of numbers

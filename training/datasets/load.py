@@ -8,6 +8,7 @@ Shape legend: E interactions.
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -16,8 +17,15 @@ from numpy.typing import NDArray
 from recsvc.contract.manifest import InteractionRules
 from training.datasets.columns import InteractionColumns, recognise
 from training.datasets.config import CONFIG_FILE, DatasetFile, parse_positive, read_config
-from training.datasets.dataset import Dataset, DatasetConfig, Interactions, LoadReport, OnBadRow
-from training.datasets.dataset import label_values as _label_values
+from training.datasets.dataset import (
+    ColumnConfig,
+    Dataset,
+    DatasetConfig,
+    Interactions,
+    LoadReport,
+    OnBadRow,
+    label_values,
+)
 from training.datasets.history import Coded, in_time_order
 from training.datasets.infer import guess_positive
 from training.datasets.rows import read_rows
@@ -47,16 +55,29 @@ def load(directory: Path, *, on_bad_row: OnBadRow = "fail") -> Dataset:
     Raises:
         DataError: the data set is not usable; names file, line, column, value and remedy.
     """
-    source = open_source(directory)
     declared = read_config(directory) if directory.is_dir() else DatasetFile()
+    return load_source(open_source(directory), declared, directory, on_bad_row=on_bad_row)
+
+
+def load_source(
+    source: Source, declared: DatasetFile, directory: Path, *, on_bad_row: OnBadRow = "fail"
+) -> Dataset:
+    """`load`, where the files are recognised and the configuration is read.
+
+    Args:
+        directory: where a person finds them, for messages.
+    """
     notes = Notes()
-    columns = recognise(source.interactions.columns, source.interactions.path)
+    table = source.interactions
+    columns = recognise(table.columns, table.path)
     config = _base_config(source, declared, columns, notes)
-    rows = read_rows(source.interactions, columns, config, on_bad_row, notes.skipped)
+    rows = read_rows(table, columns, config, on_bad_row, notes.skipped)
     n_read = len(rows) + sum(notes.skipped.values())
     users = _side(source.users, "user_id", declared, source, on_bad_row, notes)
     items = _side(source.items, "item_id", declared, source, on_bad_row, notes)
-    coded = in_time_order(source.interactions, rows, on_bad_row, notes.skipped)
+    coded = in_time_order(table, rows, on_bad_row, notes.skipped)
+    _compare(users, coded.user_ids, "users", notes)
+    _compare(items, coded.item_ids, "items", notes)
     rules = _rules(declared, columns, coded, directory / CONFIG_FILE, notes)
     config = config.model_copy(
         update={
@@ -66,25 +87,36 @@ def load(directory: Path, *, on_bad_row: OnBadRow = "fail") -> Dataset:
             "title_column": items.title,
         }
     )
-    _refuse_useless(source.interactions.path, coded, config)
+    _refuse_useless(table.path, coded, config)
+    report = LoadReport(
+        rows_read=n_read,
+        rows_skipped=notes.skipped,
+        repeats_merged=coded.repeats_merged,
+        guesses=tuple(notes.guesses),
+        warnings=tuple(notes.warnings),
+    )
+    return _assemble(coded, users, items, config, report)
+
+
+def _assemble(
+    coded: Coded, users: Side, items: Side, config: DatasetConfig, report: LoadReport
+) -> Dataset:
     user_ids, item_ids = users.all_ids(coded.user_ids), items.all_ids(coded.item_ids)
-    interactions = coded.interactions
+    user_rows, item_rows = users.aligned(user_ids), items.aligned(item_ids)
+    digest = hashlib.sha256()
+    _hash_interactions(digest, coded.interactions, user_ids, item_ids)
+    _hash_features(digest, user_rows, config.user_columns)
+    _hash_features(digest, item_rows, config.item_columns)
     return Dataset(
         name=config.name,
-        interactions=interactions,
+        interactions=coded.interactions,
         user_ids=user_ids,
         item_ids=item_ids,
-        users=users.aligned(user_ids),
-        items=items.aligned(item_ids),
+        users=user_rows,
+        items=item_rows,
         config=config,
-        report=LoadReport(
-            rows_read=n_read,
-            rows_skipped=notes.skipped,
-            repeats_merged=coded.repeats_merged,
-            guesses=tuple(notes.guesses),
-            warnings=tuple(notes.warnings),
-        ),
-        sha256=_sha256(interactions, user_ids, item_ids, users, items),
+        report=report,
+        sha256=digest.hexdigest(),
     )
 
 
@@ -133,10 +165,24 @@ def _side(
     )
 
 
+def _compare(side: Side, interacted: pl.Series, what: str, notes: Notes) -> None:
+    """Warn where a file of features knows few of the ids that interactions have."""
+    if side.features is None:
+        return
+    share = float(interacted.is_in(side.ids.implode()).mean())  # type: ignore[arg-type]  # not empty
+    if share < 0.5:
+        notes.warnings.append(
+            f"the {what} file knows {share:.0%} of the {what} that have interactions: "
+            "are the ids written the same way in both files?"
+        )
+
+
 def _rules(
     declared: DatasetFile, columns: InteractionColumns, coded: Coded, path: Path, notes: Notes
 ) -> InteractionRules:
     weights = declared.interactions.event_weights
+    for name in sorted(set(weights) - set(coded.interactions.event_names)):
+        notes.warnings.append(f"interactions.event_weights: no interaction has the event {name!r}")
     value_E, said = coded.interactions.value_E, declared.interactions.positive
     if said is not None:
         names = tuple(dict.fromkeys(("value", *([columns.value] if columns.value else []))))
@@ -163,7 +209,7 @@ def _refuse_useless(path: Path, coded: Coded, config: DatasetConfig) -> None:
                 f"check that the column {what}_id holds what its name says"
             )
     rows = coded.interactions
-    if not _label_values(len(rows), rows.value_E, config.rules).any():
+    if not label_values(len(rows), rows.value_E, config.rules).any():
         top = np.nanmax(rows.value_E) if rows.value_E is not None else float("nan")
         raise DataError(
             f"{path} has no positive interaction: the rule is {config.rules.positive}, the highest "
@@ -171,17 +217,21 @@ def _refuse_useless(path: Path, coded: Coded, config: DatasetConfig) -> None:
         )
 
 
-def _sha256(
-    rows: Interactions, user_ids: list[str], item_ids: list[str], users: Side, items: Side
-) -> str:
-    digest = hashlib.sha256()
-    for ids in (user_ids, item_ids):
+def _hash_interactions(
+    digest: "hashlib._Hash", rows: Interactions, user_ids: list[str], item_ids: list[str]
+) -> None:
+    for ids in (user_ids, item_ids, list(rows.event_names)):
         digest.update("\0".join(ids).encode() + b"\1")
-    columns: list[NDArray[np.generic] | None] = [rows.user_E, rows.item_E, rows.value_E]
+    columns: list[NDArray[Any] | None] = [rows.user_E, rows.item_E, rows.value_E]
     columns += [rows.event_E, rows.timestamp_E]
     for column in columns:
         digest.update(b"\1" if column is None else np.ascontiguousarray(column).data)
-    digest.update("\0".join(rows.event_names).encode())
-    for frame in (users.aligned(user_ids), items.aligned(item_ids)):
-        digest.update(b"\1" if frame is None else frame.write_ndjson().encode())
-    return digest.hexdigest()
+
+
+def _hash_features(
+    digest: "hashlib._Hash", frame: pl.DataFrame | None, kinds: dict[str, ColumnConfig]
+) -> None:
+    if frame is not None:
+        used = [name for name in frame.columns if kinds[name].kind != "ignore"]
+        digest.update(frame.select(used).write_ndjson().encode())
+    digest.update(b"\1")

@@ -183,7 +183,7 @@ def keep_good(
         skipped[reason] = skipped.get(reason, 0) + len(rows)
     good = frame if bad.is_empty() else frame.filter(pl.col(_PROBLEM).is_null())
     if good.is_empty():
-        left = "no good row is left" if len(wrong) else "no row follows the header"
+        left = "no good row is left" if len(wrong) else "it has no rows"
         raise DataError(f"{table.path}: {left}; export the file again")
     return good.drop(_PROBLEM)
 

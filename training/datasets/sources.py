@@ -12,7 +12,7 @@ import polars as pl
 
 from training.datasets.columns import plain
 from training.datasets.dataset import ColumnConfig
-from training.datasets.tables import Table, open_lines, open_parquet, open_text
+from training.datasets.tables import Table, open_csv, open_lines, open_parquet, open_text
 from training.errors import DataError
 
 INTERACTIONS, ITEMS, USERS = "interactions", "items", "users"
@@ -65,8 +65,8 @@ def open_source(path: Path) -> Source:
 def _open_file(path: Path) -> Source:
     openers: dict[str, Callable[[Path], Table]] = {
         ".parquet": open_parquet,
-        ".csv": open_text,
-        ".tsv": lambda p: open_text(p, separator="\t"),
+        ".csv": open_csv,
+        ".tsv": open_csv,
         ".inter": _atomic,
         ".data": _u_data,
         ".dat": lambda p: open_lines(p, separator="::", columns=_RATING),
@@ -90,7 +90,7 @@ def _parquet_or_csv(path: Path, stem: str) -> Table | None:
         raise DataError(f"{path} holds both {parquet.name} and {csv.name}; remove one of them")
     if parquet.exists():
         return open_parquet(parquet)
-    return open_text(csv) if csv.exists() else None
+    return open_csv(csv) if csv.exists() else None
 
 
 def _recbole(path: Path) -> Source | None:
@@ -194,6 +194,6 @@ def _movielens_csv(path: Path) -> Source | None:
     return Source(
         path.resolve().name,
         "MovieLens .csv",
-        open_text(path / "ratings.csv"),
-        open_text(items) if items.exists() else None,
+        open_csv(path / "ratings.csv"),
+        open_csv(items) if items.exists() else None,
     )

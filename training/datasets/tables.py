@@ -71,16 +71,29 @@ def open_parquet(path: Path) -> Table:
     return Table(path, frame.with_row_index(ROW), names, is_text=False)
 
 
+def open_csv(path: Path) -> Table:
+    """Open a text file with a header, whose separator is a comma, a tab, `;` or `|`.
+
+    Raises:
+        DataError: it is empty, or not text.
+    """
+    check_not_empty(path)
+    with path.open("rb") as stream:
+        first_line = stream.readline(1 << 16)
+    separators = (",", "\t", ";", "|")
+    return open_text(path, separator=max(separators, key=lambda s: first_line.count(s.encode())))
+
+
 def open_text(
-    path: Path, *, separator: str = ",", quoted: bool = True, columns: Sequence[str] | None = None
+    path: Path, *, separator: str, quoted: bool = True, columns: Sequence[str] | None = None
 ) -> Table:
     """Open a text file, UTF-8, with a header unless `columns` names its fields.
 
     Raises:
         DataError: it is empty, or not text.
     """
-    names = tuple(columns) if columns is not None else _header(path, separator, quoted)
     check_not_empty(path)
+    names = tuple(columns) if columns is not None else _header(path, separator, quoted)
     frame = pl.scan_csv(
         path,
         glob=False,
@@ -146,7 +159,6 @@ def check_not_empty(path: Path) -> None:
 
 
 def _header(path: Path, separator: str, quoted: bool) -> tuple[str, ...]:
-    check_not_empty(path)
     try:
         head = pl.read_csv(
             path,
@@ -160,6 +172,8 @@ def _header(path: Path, separator: str, quoted: bool) -> tuple[str, ...]:
     except (pl.exceptions.PolarsError, OSError) as exc:
         raise damaged(path, exc) from exc
     names = [name or f"unnamed_{i}" for i, name in enumerate(head.row(0))]
+    if not all(name.isprintable() for name in names):
+        raise damaged(path, ValueError("its header holds control characters"))
     repeated = sorted({n for n in names if names.count(n) > 1})
     if repeated:
         raise DataError(f"{path}: column {repeated[0]!r} occurs twice; rename or remove one")

@@ -1,0 +1,169 @@
+"""`recsvc-train`: one thin function a command.
+
+Knows nothing of how anything is done. What is heavy is imported inside a command, so that `--help`
+answers at once. An error that is meant for a person is one line on standard error; exit code 2
+means that the input is at fault, 1 that something else is, 130 that Ctrl-C was pressed.
+"""
+
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import orjson
+import typer
+
+from training.errors import TrainingError
+from training.progress import progress
+
+app = typer.Typer(
+    name="recsvc-train",
+    help="Data sets, meta-training, evaluation and retraining for recsvc.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+data_app = typer.Typer(
+    help="Get, import, describe and generate data sets.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(data_app, name="data")
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
+BadRows = Annotated[
+    Literal["fail", "skip"],
+    typer.Option("--on-bad-row", help="Refuse the data at the first bad row, or skip and count."),
+]
+
+
+@data_app.command("fetch")
+def data_fetch(
+    name: Annotated[Literal["movielens-100k"], typer.Argument(help="Which data set.")],
+    out: Annotated[Path | None, typer.Option(help="Where to; data/NAME if not given.")] = None,
+    json: Json = False,
+) -> None:
+    """Download a public data set into the layout that `fit` reads."""
+    from training.datasets.fetch import fetch_movielens_100k
+
+    fetched = fetch_movielens_100k(out or Path("data") / name, say=tell)
+    if json:
+        emit(
+            {
+                "directory": str(fetched.directory),
+                "source": fetched.source,
+                "already_there": fetched.already_there,
+                "terms": fetched.terms,
+            }
+        )
+        return
+    there = " (was there already)" if fetched.already_there else ""
+    typer.echo(f"{fetched.directory}{there}\nSource: {fetched.source}\n\n{fetched.terms}", nl=False)
+
+
+@data_app.command("import")
+def data_import(
+    source: Annotated[Path, typer.Argument(help="Directory, or one file of interactions.")],
+    out: Annotated[Path, typer.Option(help="Directory to write; must not exist yet.")],
+    on_bad_row: BadRows = "fail",
+    json: Json = False,
+) -> None:
+    """Bring CSV, Parquet, MovieLens or RecBole files into the layout that `fit` reads."""
+    from training.datasets.describe import describe, lines
+    from training.datasets.importing import import_dataset
+
+    with progress(f"importing {source}"):
+        dataset = import_dataset(source, out, on_bad_row=on_bad_row)
+    facts = describe(dataset)
+    if json:
+        emit({"directory": str(out), **facts})
+    else:
+        typer.echo("\n".join([*lines(facts), f"written to {out}"]))
+
+
+@data_app.command("describe")
+def data_describe(
+    directory: Annotated[Path, typer.Argument(help="Directory, or one file of interactions.")],
+    on_bad_row: BadRows = "fail",
+    json: Json = False,
+) -> None:
+    """Check a data set and say what stands in it, what was guessed, and what to look at."""
+    from training.datasets.describe import describe, lines
+    from training.datasets.load import load
+
+    facts = describe(load(directory, on_bad_row=on_bad_row))
+    if json:
+        emit(facts)
+    else:
+        typer.echo("\n".join(lines(facts)))
+
+
+@data_app.command("synth")
+def data_synth(
+    out: Annotated[Path, typer.Option(help="Directory to write; must not exist yet.")],
+    users: Annotated[int, typer.Option(help="Number of users.")] = 1000,
+    items: Annotated[int, typer.Option(help="Number of items.")] = 500,
+    interactions: Annotated[int, typer.Option(help="Number of interactions.")] = 50_000,
+    dims: Annotated[int, typer.Option(help="Latent factors of each user and item.")] = 8,
+    ratings: Annotated[bool, typer.Option("--ratings", help="Add a rating of 1 to 5.")] = False,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same data.")] = 0,
+    json: Json = False,
+) -> None:
+    """Generate a data set from known latent factors (kept in truth.npz)."""
+    from training.datasets.synth import SynthSpec, write_synth
+
+    spec = SynthSpec(users, items, interactions, dims, ratings)
+    with progress("generating interactions", interactions) as tracker:
+        write_synth(spec, seed, out, tracker.advance)
+    if json:
+        emit({"directory": str(out), "users": users, "items": items, "interactions": interactions})
+    else:
+        typer.echo(f"{interactions:,} interactions written to {out}")
+
+
+def tell(sentence: str) -> None:
+    """Say what is going on, on standard error."""
+    typer.echo(sentence, err=True)
+
+
+def emit(document: Any) -> None:
+    """Print a command's result for machines: one JSON document."""
+    typer.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code."""
+    try:
+        returned = app(args=list(arguments), prog_name="recsvc-train", standalone_mode=False)
+    except TrainingError as exc:
+        tell(f"error: {exc}")
+        return exc.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        tell("interrupted")
+        return 130
+    except Exception as exc:
+        if (explain := getattr(exc, "format_message", None)) is not None:
+            return _usage_error(exc, explain())
+        traceback.print_exc()
+        tell(f"error: unexpected {type(exc).__name__}: {exc}. This is a bug.")
+        return 1
+    if returned == 130:
+        tell("interrupted")
+    return returned if isinstance(returned, int) else 0
+
+
+def _usage_error(exc: Exception, message: str) -> int:
+    """A wrong command line, in one line; a bare command shows its help instead."""
+    context = getattr(exc, "ctx", None)
+    if not message or type(exc).__name__ == "NoArgsIsHelpError":
+        typer.echo(context.get_help() if context is not None else message)
+        return 2
+    where = context.command_path if context is not None else "recsvc-train"
+    tell(f"error: {message} See `{where} --help`.")
+    return int(getattr(exc, "exit_code", 2))
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    sys.exit(run(sys.argv[1:]))
