@@ -27,6 +27,8 @@ from training.tasks import Histories, draw_episodes
 Device = Literal["auto", "cpu", "cuda"]
 
 _SHRINKAGE_STRENGTHS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+_MIN_STEPS = 16
+"""An epoch takes at least so many steps: small data sets are passed several times."""
 _LOGIT_CELLS = 6_000_000
 """Largest B x N of one batch: bounds the memory of a step at about 0.4 GB."""
 
@@ -172,10 +174,10 @@ class MetaTrainer:
     def batches(self, epoch: int) -> Iterator[Batch]:
         """The batches of one epoch, a pure function of seed and epoch."""
         rng = np.random.default_rng([self.config.seed, epoch])
-        order = rng.permutation(self.eligible_U)
-        pieces = max(1, round(len(order) / self.batch_users))
-        for users_B in np.array_split(order, pieces):
-            yield self._batch(users_B, rng)
+        pieces = max(1, round(len(self.eligible_U) / self.batch_users))
+        for _ in range(-(-_MIN_STEPS // pieces)):
+            for users_B in np.array_split(rng.permutation(self.eligible_U), pieces):
+                yield self._batch(users_B, rng)
 
     def _batch(self, users_B: NDArray[np.int64], rng: np.random.Generator) -> Batch:
         drawn = draw_episodes(self.train, users_B, self._data.window, rng)
@@ -246,7 +248,10 @@ class MetaTrainer:
         if checkpoint is not None:
             state = self._resume(checkpoint) or state
         while state.epoch < self.config.max_epochs and state.stale < self.config.patience_epochs:
-            losses = [self.meta_step(batch) for batch in self.batches(state.epoch)]
+            losses, tasks = [], 0
+            for batch in self.batches(state.epoch):
+                losses.append(self.meta_step(batch))
+                tasks += len(batch.support_BS)
             self.average.update_parameters(self.model)
             averaged = _inside(self.average)
             value = float(np.mean(list(self.figures(averaged, self._validation).values())))
@@ -267,7 +272,7 @@ class MetaTrainer:
                     loss=float(np.mean(losses)),
                     validation=value,
                     best=state.best,
-                    tasks=len(self.eligible_U),
+                    tasks=tasks,
                 )
             )
         return self._finish(state)
