@@ -1,8 +1,8 @@
 """The one use case: from what is known of a user to a ranked list. Knows no HTTP."""
 
 from recsvc.recommender.items import ItemFeed
-from recsvc.recommender.service import Recommender
-from recsvc.recommender.values import Answer, Query, RankedItem, Reason, SessionEvent
+from recsvc.recommender.service import Recommender, connect
+from recsvc.recommender.values import Answer, Query, RankedItem, Reason, SessionEvent, Strategy
 
 __all__ = [
     "Answer",
@@ -12,4 +12,6 @@ __all__ = [
     "Reason",
     "Recommender",
     "SessionEvent",
+    "Strategy",
+    "connect",
 ]

@@ -1,0 +1,1 @@
+"""HTTP over the recommender: routes, their models, problems, and what every request passes."""

@@ -1,0 +1,83 @@
+"""The field types that requests are made of: ids, text, numbers, features, times.
+
+Knows nothing of what they are used for. A wrong value is refused with what is allowed.
+"""
+
+import math
+from datetime import UTC, datetime
+from typing import Annotated, Any
+from urllib.parse import unquote_to_bytes
+
+from fastapi import Path
+from pydantic import AfterValidator, BeforeValidator, Field, FiniteFloat, WithJsonSchema
+
+MAX_ID_CHARS = 256
+MAX_EPOCH_S = 1e11
+"""Seconds since 1970 beyond this (the year 5138) are taken for milliseconds and refused."""
+_INT64 = 2**63
+
+
+def check_unicode(text: str) -> str:
+    """Refuse half a surrogate pair, which JSON can carry and UTF-8 cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as exc:
+        raise ValueError(f"{text!r} holds a lone surrogate; send whole characters") from exc
+    return text
+
+
+def decode_segment(raw: str) -> str:
+    """Decode one percent-encoded path segment, which may hold any Unicode and slashes."""
+    try:
+        return unquote_to_bytes(raw).decode()
+    except UnicodeDecodeError as exc:
+        raise ValueError(f"{raw!r} is not percent-encoded UTF-8") from exc
+
+
+def parse_timestamp(value: Any) -> int:
+    """RFC 3339 text or seconds since 1970, to milliseconds since 1970 UTC.
+
+    Text without an offset is UTC. Times in the future and before 1970 are ordinary.
+
+    Raises:
+        ValueError: it is neither, or so large that it must be milliseconds.
+    """
+    if isinstance(value, str):
+        try:
+            moment = datetime.fromisoformat(value)
+            if moment.tzinfo is None:
+                moment = moment.replace(tzinfo=UTC)
+            return math.floor(moment.timestamp() * 1000)
+        except (ValueError, OverflowError) as exc:
+            raise ValueError(f"{value!r} is no RFC 3339 time such as 2026-01-31T12:00:00Z") from exc
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{value!r} is neither an RFC 3339 time nor seconds since 1970")
+    if abs(value) > MAX_EPOCH_S:
+        raise ValueError(f"{value!r} is beyond the year 5000: send seconds, not milliseconds")
+    return math.floor(value * 1000)
+
+
+Text = Annotated[str, AfterValidator(check_unicode)]
+Id = Annotated[Text, Field(min_length=1, max_length=MAX_ID_CHARS)]
+Int64 = Annotated[int, Field(ge=-_INT64, lt=_INT64, strict=True)]
+Flag = Annotated[bool, Field(strict=True)]
+
+Scalar = Flag | Int64 | FiniteFloat | Text
+FeatureValue = Scalar | list[Scalar] | None
+Features = dict[Id, FeatureValue]
+"""Raw values under the data set's own column names; a list for several categories."""
+
+Timestamp = Annotated[
+    int,
+    BeforeValidator(parse_timestamp),
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "string", "format": "date-time"}, {"type": "number"}],
+            "description": "RFC 3339 text, or seconds since 1970 as a number. Left out: now.",
+        }
+    ),
+]
+
+_SEGMENT = "Percent-encoded; any Unicode, slashes as %2F; 1 to 256 characters once decoded."
+UserIdPath = Annotated[Id, BeforeValidator(decode_segment), Path(description=_SEGMENT)]
+ItemIdPath = Annotated[Id, BeforeValidator(decode_segment), Path(description=_SEGMENT)]

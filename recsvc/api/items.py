@@ -1,0 +1,61 @@
+"""Items at run time: new ones, changed ones, hidden ones."""
+
+from fastapi import APIRouter
+
+from recsvc.api.context import Here
+from recsvc.api.fields import ItemIdPath
+from recsvc.api.models import ItemIn, ItemsOut, ItemsPost, ItemView
+from recsvc.api.problems import documented
+
+router = APIRouter(tags=["items"])
+
+
+@router.put(
+    "/v1/items/{item_id}",
+    operation_id="putItem",
+    summary="Add or change an item; recommendable at once",
+    responses=documented(400, 413, 422, 503),
+)
+async def put_item(here: Here, item_id: ItemIdPath, body: ItemIn) -> ItemsOut:
+    """Replaces its features. A trained item keeps the vector it learned."""
+    ignored = await here.recommender.put_items({item_id: dict(body.features)})
+    return _changed(ignored)
+
+
+@router.post(
+    "/v1/items",
+    operation_id="postItems",
+    summary="Add or change one item or many",
+    responses=documented(400, 413, 422, 503),
+)
+async def post_items(here: Here, body: ItemsPost) -> ItemsOut:
+    """The same as PUT, with the ids in the body. A wrong item refuses them all."""
+    return _changed(await here.recommender.put_items(body.by_id()))
+
+
+@router.get(
+    "/v1/items/{item_id}",
+    operation_id="getItem",
+    summary="An item as it is known now",
+    responses=documented(404, 422, 503),
+)
+async def get_item(here: Here, item_id: ItemIdPath) -> ItemView:
+    """Its features, and whether its vector was learned."""
+    item = here.recommender.item(item_id)
+    return ItemView(item_id=item.item_id, features=item.features, trained=item.trained)
+
+
+@router.delete(
+    "/v1/items/{item_id}",
+    operation_id="hideItem",
+    summary="Leave an item out of every answer",
+    status_code=204,
+    responses=documented(404, 422, 503),
+)
+async def hide_item(here: Here, item_id: ItemIdPath) -> None:
+    """PUT brings it back. Harmless when repeated."""
+    await here.recommender.hide_item(item_id)
+
+
+def _changed(ignored: dict[str, list[str]]) -> ItemsOut:
+    return ItemsOut(accepted=len(ignored), ignored={i: n for i, n in ignored.items() if n})

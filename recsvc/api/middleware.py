@@ -1,0 +1,119 @@
+"""What every request passes: the body's limit, the path as it was sent, and the stopwatch.
+
+Pure ASGI. Knows nothing of the routes.
+"""
+
+import time
+from collections.abc import Callable
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from recsvc.api.problems import response
+from recsvc.errors import PayloadTooLargeError
+from recsvc.telemetry import Metrics
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
+
+
+class BodyLimit:
+    """Answers 413 to a body above the limit, announced or streamed.
+
+    Args:
+        app: the next one.
+        max_bytes: largest body.
+    """
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        announced = dict(scope["headers"]).get(b"content-length", b"0")
+        if announced.isdigit() and int(announced) > self._max_bytes:
+            await self._refuse(scope, receive, send)
+            return
+        exceeded = started = False
+        received = 0
+
+        async def counted() -> Message:
+            nonlocal received, exceeded
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self._max_bytes:
+                exceeded = True
+                raise _BodyTooLarge
+            return message
+
+        async def guarded(message: Message) -> None:
+            nonlocal started
+            if not exceeded or started:  # an answer to half a body is not sent
+                started = True
+                await send(message)
+
+        try:
+            await self._app(scope, counted, guarded)
+        except _BodyTooLarge:
+            pass
+        finally:
+            if exceeded and not started:
+                await self._refuse(scope, receive, send)
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        error = PayloadTooLargeError(
+            f"the body is larger than {self._max_bytes} bytes (max_body_bytes); send it in parts"
+        )
+        await response(error, {"Connection": "close"})(scope, receive, send)
+
+
+class RawPath:
+    """Routes by the path as it was sent, so that %2F inside an id is no separator.
+
+    Path parameters arrive percent-encoded; the field types of ids decode them.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope.get("raw_path"):
+            scope["path"] = scope["raw_path"].decode("latin-1")
+        await self._app(scope, receive, send)
+
+
+class Stopwatch:
+    """Observes how long each request took, by route template and status."""
+
+    def __init__(
+        self, app: ASGIApp, metrics: Metrics, clock_s: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._clock_s = clock_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started_s = self._clock_s()
+        status = 500
+
+        async def watched(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        finally:
+            route = getattr(scope.get("route"), "path", "unmatched")
+            method = scope["method"] if scope["method"] in _METHODS else "other"
+            labels = self._metrics.request_seconds.labels(method, route, str(status))
+            labels.observe(self._clock_s() - started_s)
+
+
+class _BodyTooLarge(Exception):  # noqa: N818 - a signal within this module
+    """Unwinds the app once a body is too large."""

@@ -1,0 +1,342 @@
+"""The JSON of requests and answers, with examples. Knows nothing of how they are answered."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+
+from recsvc.api.fields import Features, Id, Int64, Scalar, Text, Timestamp
+from recsvc.recommender import Strategy
+
+EXAMPLE_EVENT: dict[str, Any] = {"user_id": "u-42", "item_id": "50", "event": "rating", "value": 5}
+EXAMPLE_ANSWER: dict[str, Any] = {
+    "recommendation_id": "0f8fad5bd9cb469fa16570867728950e",
+    "model_version": "20260131T120000.000000Z",
+    "strategy": "adapted",
+    "degraded": False,
+    "items": [
+        {
+            "item_id": "181",
+            "score": 2.71,
+            "reasons": [{"item_id": "50", "contribution": 0.83}],
+        }
+    ],
+    "adaptation": {"steps": 2, "support_size": 1, "skipped": 0},
+}
+
+
+class Strict(BaseModel):
+    """A body in which an unknown field is a mistake, not something to drop silently."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class EventIn(BaseModel):
+    """One interaction. Other fields are ignored, so that log lines can be sent as they are."""
+
+    event_id: Id | None = None
+    """Makes a repeat harmless; generated where it is left out."""
+    user_id: Id
+    item_id: Id
+    event: Text | None = None
+    value: FiniteFloat | None = None
+    timestamp: Timestamp | None = None
+    recommendation_id: Id | None = None
+
+
+class EventsIn(Strict):
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"events": [{"event_id": "e-1", **EXAMPLE_EVENT}]}]}
+    )
+
+    events: list[EventIn]
+
+
+class EventsOut(BaseModel):
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"accepted": 1, "duplicates": 0, "unknown_items": 0}]}
+    )
+
+    accepted: int
+    duplicates: int
+    unknown_items: int
+    """Events on items that are not in the catalogue; kept, for they may be added later."""
+
+
+class SupportRow(BaseModel):
+    """An event of the request's own user. Other fields are ignored."""
+
+    item_id: Id
+    value: FiniteFloat | None = None
+    event: Text | None = None
+    timestamp: Timestamp | None = None
+
+
+class RecommendIn(Strict):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"support": [{"item_id": "50", "value": 5}, {"item_id": "172"}], "k": 10},
+                {"user_id": "u-42", "candidates": ["1", "2", "3"], "k": 3, "explain": True},
+                {"user_features": {"age": 31}, "filter": {"genres": ["Comedy"]}, "diversity": 0.3},
+            ]
+        }
+    )
+
+    user_id: Id | None = None
+    """Adds the user's stored events and features."""
+    user_features: Features | None = None
+    support: list[SupportRow] | None = None
+    """A session or an anonymous visitor; nothing of it is stored. Later rows are newer."""
+    k: Annotated[int, Field(ge=1)] = 10
+    candidates: list[Id] | None = None
+    """Rank just these."""
+    exclude: list[Id] = []
+    exclude_seen: bool = True
+    """Leave out the items of the support and of the user's events."""
+    filter: dict[Text, Scalar | Annotated[list[Scalar], Field(min_length=1)]] = {}
+    """Item column to the value, or the values, that it must have."""
+    diversity: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.0
+    explore: Annotated[Int64, Field(ge=0)] | None = None
+    """Seed of a random list; without it the answer is deterministic."""
+    explain: bool = False
+
+
+class ReasonOut(BaseModel):
+    item_id: str
+    contribution: float
+    """The score minus the score without this item in the support."""
+
+
+class ItemOut(BaseModel):
+    item_id: str
+    score: float
+    reasons: list[ReasonOut] | None = None
+
+
+class AdaptationOut(BaseModel):
+    steps: int
+    support_size: int
+    """Rows adapted to."""
+    skipped: int
+    """Items of the support that are not in the catalogue."""
+
+
+class RecommendOut(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_ANSWER]})
+
+    recommendation_id: str
+    """Send it with the events that follow from this list."""
+    model_version: str
+    strategy: Strategy
+    degraded: bool
+    """The state store was out of reach: the user's latest events may be missing."""
+    items: list[ItemOut]
+    adaptation: AdaptationOut
+
+
+class SimilarOut(BaseModel):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"item_id": "50", "items": [{"item_id": "181", "score": 0.93}]}]
+        }
+    )
+
+    item_id: str
+    items: list[ItemOut]
+    """Best first; the score is the cosine of the item vectors."""
+
+
+class ItemIn(Strict):
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"features": {"genres": ["Comedy"], "year": 1998}}]}
+    )
+
+    features: Features
+
+
+class ItemPost(ItemIn):
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"item_id": "new-1", "features": {"year": 1998}}]}
+    )
+
+    item_id: Id
+
+
+class ItemsPost(Strict):
+    """One item, or many at once."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"item_id": "new-1", "features": {"year": 1998}},
+                {"items": [{"item_id": "new-2", "features": {"year": 1999}}]},
+            ]
+        }
+    )
+
+    item_id: Id | None = None
+    features: Features | None = None
+    items: list[ItemPost] | None = None
+
+    @model_validator(mode="after")
+    def _one_or_many(self) -> "ItemsPost":
+        one = self.item_id is not None and self.features is not None
+        none = self.item_id is None and self.features is None
+        if not (one if self.items is None else none):
+            raise ValueError('send either "item_id" and "features", or "items"')
+        return self
+
+    def by_id(self) -> dict[str, dict[str, Any]]:
+        """Features by item id; of a repeated id the last one."""
+        if self.items is not None:
+            return {i.item_id: dict(i.features) for i in self.items}
+        assert self.item_id is not None
+        assert self.features is not None
+        return {self.item_id: dict(self.features)}
+
+
+class ItemsOut(BaseModel):
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"accepted": 1, "ignored": {"new-1": ["colour"]}}]}
+    )
+
+    accepted: int
+    ignored: dict[str, list[str]]
+    """Feature names by item that are no columns of the data set; kept, but without effect."""
+
+
+class ItemView(BaseModel):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"item_id": "50", "features": {"year": 1977}, "trained": True}]
+        }
+    )
+
+    item_id: str
+    features: dict[str, Any]
+    trained: bool
+    """Whether its vector was learned from interactions; else it comes from its features."""
+
+
+class UserIn(Strict):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"features": {"age": 31}}]})
+
+    features: Features
+
+
+class UserOut(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"user_id": "u-42", "ignored": []}]})
+
+    user_id: str
+    ignored: list[str]
+    """Feature names that are no columns of the data set; kept, but without effect."""
+
+
+class UserExport(BaseModel):
+    """All that is kept about a user."""
+
+    model_config = ConfigDict(
+        extra="allow",
+        json_schema_extra={"examples": [{"user_id": "u-42", "events": [EXAMPLE_EVENT]}]},
+    )
+
+
+class Erased(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"user_id": "u-42", "erased": 7}]})
+
+    user_id: str
+    erased: int
+    """Entries that were removed; none of them is left."""
+
+
+class VersionOut(BaseModel):
+    version: str
+    role: Literal["active", "previous", "available", "failed"]
+    error: str | None = None
+
+
+class ActiveModel(BaseModel):
+    version: str
+    created_at: str
+    loaded_at: str
+    dataset: str
+    users: int
+    items: int
+    """Items that can be recommended now, added ones included."""
+    algorithm: str
+    dims: int
+    steps: int
+
+
+class ModelsOut(BaseModel):
+    model_config = ConfigDict(
+        protected_namespaces=(),
+        json_schema_extra={
+            "examples": [
+                {
+                    "active": {
+                        "version": "20260131T120000.000000Z",
+                        "created_at": "2026-01-31T12:00:00+00:00",
+                        "loaded_at": "2026-01-31T12:00:05+00:00",
+                        "dataset": "movielens-100k",
+                        "users": 943,
+                        "items": 1682,
+                        "algorithm": "maml",
+                        "dims": 64,
+                        "steps": 2,
+                    },
+                    "current": "20260131T120000.000000Z",
+                    "versions": [{"version": "20260131T120000.000000Z", "role": "active"}],
+                }
+            ]
+        },
+    )
+
+    active: ActiveModel
+    current: str | None
+    """What the registry points at; differs from the active one while it loads or fails."""
+    versions: list[VersionOut]
+    registry_error: str | None = None
+
+
+class Alive(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"status": "alive"}]})
+
+    status: Literal["alive"] = "alive"
+
+
+class Ready(BaseModel):
+    model_config = ConfigDict(
+        protected_namespaces=(),
+        json_schema_extra={
+            "examples": [{"status": "ready", "model_version": "20260131T120000Z", "redis": "ok"}]
+        },
+    )
+
+    status: Literal["ready"] = "ready"
+    model_version: str
+    redis: Literal["ok", "unavailable"]
+    """Unavailable: lists are degraded and writes are refused, but the service answers."""
+
+
+class ProblemOut(BaseModel):
+    """RFC 9457."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "urn:recsvc:problem:invalid-input",
+                    "title": "A field of the request is wrong",
+                    "status": 422,
+                    "detail": "k=0: Input should be greater than or equal to 1",
+                }
+            ]
+        }
+    )
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[dict[str, Any]] | None = None

@@ -1,0 +1,130 @@
+"""Every error as `application/problem+json` (RFC 9457), whoever raised it.
+
+Knows nothing of the routes.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from recsvc.api.models import ProblemOut
+from recsvc.errors import BadRequestError, InvalidInputError, NotFoundError, RecsvcError
+
+MEDIA_TYPE = "application/problem+json"
+MAX_ERRORS = 20
+"""Wrong fields listed in one answer."""
+_SHOWN_CHARS = 60
+_DEFAULT_RETRY_S = 1
+
+_BY_STATUS: dict[int, type[RecsvcError]] = {400: BadRequestError, 404: NotFoundError}
+
+
+class MethodNotAllowedError(RecsvcError):
+    """The path exists, the method does not."""
+
+    status = 405
+    slug = "method-not-allowed"
+    title = "This path does not take this method"
+
+
+def install(app: FastAPI) -> None:
+    """Answer every kind of error of an app with a problem."""
+    app.add_exception_handler(RecsvcError, _recsvc)
+    app.add_exception_handler(RequestValidationError, _validation)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route that may answer with these problems."""
+    schema = {"schema": {"$ref": "#/components/schemas/ProblemOut"}}
+    return {
+        status: {"model": ProblemOut, "content": {MEDIA_TYPE: schema}}
+        for status in sorted({*statuses, 500})
+    }
+
+
+def response(
+    error: RecsvcError, headers: Mapping[str, str] | None = None, **members: Any
+) -> Response:
+    """The answer to an error.
+
+    Args:
+        error: gives status, type, title and detail.
+        headers: further ones.
+        members: further members of the problem.
+    """
+    all_headers = dict(headers or {})
+    if error.status in (429, 503):
+        wait_s = error.retry_after_s if error.retry_after_s is not None else _DEFAULT_RETRY_S
+        all_headers["Retry-After"] = str(max(1, math.ceil(wait_s)))
+    body = {**error.problem(), **members}
+    body["detail"] = _printable(body["detail"])
+    return Response(orjson.dumps(body), error.status, all_headers, media_type=MEDIA_TYPE)
+
+
+async def _recsvc(request: Request, exc: Exception) -> Response:  # noqa: ARG001 - FastAPI's signature
+    assert isinstance(exc, RecsvcError)
+    return response(exc)
+
+
+async def _http(request: Request, exc: Exception) -> Response:
+    assert isinstance(exc, HTTPException)
+    if exc.status_code == 405:
+        allowed = (exc.headers or {}).get("Allow", "")
+        detail = f"{request.method} is not allowed here; allowed: {allowed}"
+        return response(MethodNotAllowedError(detail), exc.headers)
+    if exc.status_code == 404:
+        detail = f"there is no path {request.scope['path'][:200]!r}; see /docs"
+        return response(NotFoundError(detail))
+    kind = _BY_STATUS.get(exc.status_code, RecsvcError)
+    return response(kind(str(exc.detail)), exc.headers)
+
+
+async def _validation(request: Request, exc: Exception) -> Response:
+    assert isinstance(exc, RequestValidationError)
+    errors = exc.errors()
+    first = errors[0]
+    if first["type"] == "json_invalid":
+        reason = first["ctx"]["error"]
+        position = first["loc"][-1]
+        return response(BadRequestError(f"the body is no JSON: {reason} at character {position}"))
+    content_type = request.headers.get("content-type", "")
+    if first["loc"] == ("body",) and isinstance(first["input"], bytes):
+        detail = f"content-type is {content_type!r}; send JSON as application/json"
+        return response(BadRequestError(detail))
+    listed = [_field(e) for e in errors[:MAX_ERRORS]]
+    detail = "; ".join(f"{e['field']}={e['value']}: {e['message']}" for e in listed[:3])
+    if len(errors) > 3:
+        detail += f"; and {len(errors) - 3} more"
+    return response(InvalidInputError(detail), errors=listed)
+
+
+async def _unexpected(request: Request, exc: Exception) -> Response:  # noqa: ARG001 - FastAPI's signature
+    return response(RecsvcError("an unexpected error; the service's log has the details"))
+
+
+def _field(error: Mapping[str, Any]) -> dict[str, str]:
+    """One wrong field: where, what was sent (shortened), what is allowed."""
+    place = [str(part) for part in error["loc"]]
+    if len(place) > 1 and place[0] in ("body", "query", "path"):
+        place = place[1:]
+    shown = "(missing)" if error["type"] == "missing" else repr(error["input"])
+    if len(shown) > _SHOWN_CHARS:
+        shown = shown[:_SHOWN_CHARS] + "…"
+    return {
+        "field": _printable(".".join(place)),
+        "value": _printable(shown),
+        "message": _printable(error["msg"].removeprefix("Value error, ")),
+    }
+
+
+def _printable(text: str) -> str:
+    """Text that UTF-8 can carry."""
+    return text.encode("utf-8", "backslashreplace").decode()

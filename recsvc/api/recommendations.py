@@ -1,0 +1,121 @@
+"""Lists: for a stored user, for a session, and of items like an item."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from recsvc.api.context import Here, check_k
+from recsvc.api.fields import ItemIdPath, Text, UserIdPath
+from recsvc.api.models import (
+    AdaptationOut,
+    ItemOut,
+    ReasonOut,
+    RecommendIn,
+    RecommendOut,
+    SimilarOut,
+)
+from recsvc.api.problems import documented
+from recsvc.recommender import Answer, RankedItem, SessionEvent
+from recsvc.recommender import Query as ListQuery
+
+router = APIRouter(tags=["recommendations"])
+
+K = Annotated[int, Query(ge=1, description="Longest list; shorter where fewer items are left.")]
+
+
+@router.get(
+    "/v1/users/{user_id}/recommendations",
+    operation_id="getRecommendations",
+    summary="Recommend to a stored user",
+    responses=documented(422, 503),
+    response_model_exclude_none=True,
+)
+async def get_recommendations(
+    here: Here,
+    user_id: UserIdPath,
+    k: K = 10,
+    exclude_seen: bool = True,
+    category: Annotated[
+        list[Text] | None,
+        Query(description="Only items with this value in any categorical column; repeatable (or)."),
+    ] = None,
+    explain: bool = False,
+    diversity: Annotated[float, Query(ge=0, le=1, allow_inf_nan=False)] = 0.0,
+    explore: Annotated[
+        int | None, Query(ge=0, lt=2**63, description="Seed of a random list.")
+    ] = None,
+) -> RecommendOut:
+    """An unknown user is a new one and gets a list from the prior."""
+    query = ListQuery(
+        k=check_k(k, here.settings),
+        user_id=user_id,
+        exclude_seen=exclude_seen,
+        categories=tuple(category or ()),
+        diversity=diversity,
+        explore=explore,
+        explain=explain,
+    )
+    return _answer(await here.recommender.recommend(query))
+
+
+@router.post(
+    "/v1/recommendations",
+    operation_id="recommend",
+    summary="Recommend to a session, an anonymous visitor, or a stored user in context",
+    responses=documented(400, 413, 422, 503),
+    response_model_exclude_none=True,
+)
+async def recommend(body: RecommendIn, here: Here) -> RecommendOut:
+    """One call, nothing stored: adapts to `support`, on top of the user's own events if named."""
+    query = ListQuery(
+        k=check_k(body.k, here.settings),
+        user_id=body.user_id,
+        user_features=body.user_features,
+        support=tuple(
+            SessionEvent(r.item_id, r.event, r.value, r.timestamp) for r in body.support or ()
+        ),
+        candidates=None if body.candidates is None else tuple(body.candidates),
+        exclude=tuple(body.exclude),
+        exclude_seen=body.exclude_seen,
+        filters={
+            column: tuple(value) if isinstance(value, list) else (value,)
+            for column, value in body.filter.items()
+        },
+        diversity=body.diversity,
+        explore=body.explore,
+        explain=body.explain,
+    )
+    return _answer(await here.recommender.recommend(query))
+
+
+@router.get(
+    "/v1/items/{item_id}/similar",
+    operation_id="similarItems",
+    summary="Items like this one",
+    responses=documented(404, 422, 503),
+    response_model_exclude_none=True,
+)
+async def similar_items(here: Here, item_id: ItemIdPath, k: K = 10) -> SimilarOut:
+    """By the cosine of the item vectors."""
+    items = here.recommender.similar(item_id, check_k(k, here.settings))
+    return SimilarOut(item_id=item_id, items=[_item(i) for i in items])
+
+
+def _answer(answer: Answer) -> RecommendOut:
+    return RecommendOut(
+        recommendation_id=answer.recommendation_id,
+        model_version=answer.model_version,
+        strategy=answer.strategy,
+        degraded=answer.degraded,
+        items=[_item(i) for i in answer.items],
+        adaptation=AdaptationOut(
+            steps=answer.steps, support_size=answer.support_size, skipped=answer.skipped
+        ),
+    )
+
+
+def _item(item: RankedItem) -> ItemOut:
+    reasons = None
+    if item.reasons is not None:
+        reasons = [ReasonOut(item_id=r.item_id, contribution=r.contribution) for r in item.reasons]
+    return ItemOut(item_id=item.item_id, score=item.score, reasons=reasons)

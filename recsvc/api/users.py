@@ -1,0 +1,44 @@
+"""Users: their features, all that is kept about them, and its erasure."""
+
+from fastapi import APIRouter
+
+from recsvc.api.context import Here
+from recsvc.api.fields import UserIdPath
+from recsvc.api.models import Erased, UserExport, UserIn, UserOut
+from recsvc.api.problems import documented
+
+router = APIRouter(tags=["users"])
+
+
+@router.put(
+    "/v1/users/{user_id}",
+    operation_id="putUser",
+    summary="Set a user's features",
+    responses=documented(400, 413, 422, 503),
+)
+async def put_user(here: Here, user_id: UserIdPath, body: UserIn) -> UserOut:
+    """Replaces those given before. The user's next list starts from them."""
+    ignored = await here.recommender.put_user(user_id, dict(body.features))
+    return UserOut(user_id=user_id, ignored=ignored)
+
+
+@router.get(
+    "/v1/users/{user_id}",
+    operation_id="exportUser",
+    summary="All that is kept about a user",
+    responses=documented(404, 422, 503),
+)
+async def export_user(here: Here, user_id: UserIdPath) -> UserExport:
+    """Features, events, adapted states."""
+    return UserExport(**await here.recommender.export_user(user_id))
+
+
+@router.delete(
+    "/v1/users/{user_id}",
+    operation_id="eraseUser",
+    summary="Erase a user, verified",
+    responses=documented(422, 503),
+)
+async def erase_user(here: Here, user_id: UserIdPath) -> Erased:
+    """Removes features, events, log entries and adapted states. Harmless when repeated."""
+    return Erased(user_id=user_id, erased=await here.recommender.erase_user(user_id))

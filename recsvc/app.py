@@ -1,0 +1,129 @@
+"""The ASGI application of one worker: `uvicorn --factory recsvc.app:create_app`.
+
+Composes settings, state, models and routes. A bundle is loaded before the first request is taken; a
+Redis that is away at that moment is not waited for: lists are degraded until it comes.
+"""
+
+import asyncio
+import contextlib
+import os
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
+
+import structlog
+from fastapi import FastAPI
+from prometheus_client.multiprocess import mark_process_dead
+
+from recsvc.api import events, health, items, middleware, problems, recommendations, users, versions
+from recsvc.api.context import Context
+from recsvc.contract.registry import Registry
+from recsvc.errors import SettingsError, StateUnavailableError
+from recsvc.recommender import ItemFeed, Recommender, connect
+from recsvc.recommender.known_users import KnownUsers
+from recsvc.settings import Settings
+from recsvc.state.store import StateStore
+from recsvc.telemetry import MULTIPROC_VARIABLE, Metrics, configure_logging
+
+RESTART_S = 1.0
+ROUTERS = (events, recommendations, items, users, versions, health)
+
+DESCRIPTION = """Recommendations that adapt to a new user or a new item at request time.
+
+Ids are strings of 1 to 256 characters. Errors are `application/problem+json` (RFC 9457). After a
+503 the header `Retry-After` says when to come back; repeating a write is safe."""
+
+_log = structlog.get_logger("recsvc.app")
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Make the app of one worker. Nothing is opened before its lifespan starts.
+
+    Args:
+        settings: None reads them from the environment and the file.
+
+    Raises:
+        SettingsError: one is wrong, or no Redis is named.
+    """
+    settings = settings or Settings.load()
+    if settings.redis_url is None:
+        raise SettingsError(
+            "redis_url is not set; set RECSVC_REDIS_URL, or start with `recsvc serve`, which "
+            "brings its own Redis"
+        )
+    configure_logging(settings.log_level, settings.log_format)
+    metrics = Metrics()
+    app = FastAPI(
+        title="recsvc",
+        version="1",
+        description=DESCRIPTION,
+        lifespan=_lifespan(settings, settings.redis_url, metrics),
+        redirect_slashes=False,
+    )
+    problems.install(app)
+    for module in ROUTERS:
+        app.include_router(module.router)
+    app.add_middleware(middleware.RawPath)
+    app.add_middleware(middleware.BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(middleware.Stopwatch, metrics=metrics)
+    return app
+
+
+def _lifespan(
+    settings: Settings, redis_url: str, metrics: Metrics
+) -> Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]]:
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        state = StateStore.open(redis_url, settings, metrics)
+        rollout, feed = connect(
+            Registry(settings.registry), state, settings.registry_poll_s, _now, metrics
+        )
+        recommender = Recommender(
+            rollout, state, feed, KnownUsers(time.monotonic), _now, _new_id, metrics
+        )
+        app.state.context = Context(settings, metrics, state, recommender, _now, _new_id)
+        await _greet(state, feed)
+        await rollout.start()
+        tasks = [
+            asyncio.create_task(_keep_running(job, name))
+            for name, job in (("rollout", rollout.run), ("items", feed.run))
+        ]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await state.close()
+            if MULTIPROC_VARIABLE in os.environ:
+                mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]  # untyped there
+
+    return lifespan
+
+
+async def _greet(state: StateStore, feed: ItemFeed) -> None:
+    """First contact with Redis; without an answer the service starts all the same."""
+    try:
+        await state.start()
+        await feed.catch_up()
+    except StateUnavailableError as exc:
+        _log.warning("starting without Redis: lists are degraded, writes refused", error=str(exc))
+
+
+async def _keep_running(job: Callable[[], Awaitable[None]], name: str) -> None:
+    """Run a background job for ever; one that fails is logged and started again."""
+    while True:
+        try:
+            await job()
+        except Exception:  # the job must outlive whatever went wrong once
+            _log.exception("background job failed", job=name)
+            await asyncio.sleep(RESTART_S)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _new_id() -> str:
+    return uuid.uuid4().hex
