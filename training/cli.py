@@ -122,6 +122,68 @@ def data_synth(
         typer.echo(f"{interactions:,} interactions written to {out}")
 
 
+@app.command("fit")
+def fit_command(
+    data: Annotated[Path, typer.Option(help="Directory of the data set.")],
+    registry: Annotated[str, typer.Option(help="Directory or URL that versions are written to.")],
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"], typer.Option(help="Where to train; auto: CUDA if any.")
+    ] = "auto",
+    seed: Annotated[int, typer.Option(help="The same seed gives the same model.")] = 0,
+    steps: Annotated[int, typer.Option(help="Gradient steps K of the inner loop.")] = 2,
+    dims: Annotated[int, typer.Option(help="Width of user and item vectors.")] = 64,
+    max_epochs: Annotated[int, typer.Option(help="Most epochs; early stopping ends sooner.")] = 60,
+    promote: Annotated[
+        bool, typer.Option("--promote", help="Make the version CURRENT even where there is one.")
+    ] = False,
+    on_bad_row: BadRows = "fail",
+    json: Json = False,
+) -> None:
+    """Meta-train on a data set and write a version; the first one becomes CURRENT.
+
+    Interrupted, the same command goes on from the last epoch.
+    """
+    from datetime import UTC, datetime
+
+    from training.datasets.load import load
+    from training.fit import fit_and_promote
+    from training.outer_loop import TrainConfig
+
+    config = TrainConfig(dims=dims, steps=steps, max_epochs=max_epochs, device=device, seed=seed)
+    dataset = load(data, on_bad_row=on_bad_row)
+    with progress(f"meta-training on {dataset.name}", max_epochs) as tracker:
+        fitted = fit_and_promote(
+            dataset,
+            registry,
+            config,
+            datetime.now(UTC),
+            promote=promote,
+            on_epoch=lambda p: tracker.advance(
+                note=f"validation nDCG@10 {p.validation:.4f} (best {p.best:.4f})"
+            ),
+        )
+    facts = {
+        "version": fitted.manifest.version,
+        "registry": registry,
+        "current": fitted.current,
+        "validation": fitted.metrics["validation"],
+        "decisions": fitted.manifest.lineage.decisions,
+    }
+    if json:
+        emit(facts)
+        return
+    figures = "  ".join(
+        f"n={n} {v:.4f}" for n, v in fitted.metrics["validation"]["ndcg@10"].items()
+    )
+    tell(f"validation nDCG@10 by number of interactions: {figures or 'too few users'}")
+    state = (
+        "is CURRENT"
+        if fitted.current == fitted.manifest.version
+        else (f"written; CURRENT stays {fitted.current} (`recsvc models activate` changes it)")
+    )
+    typer.echo(f"{fitted.manifest.version} {state} in {registry}")
+
+
 def tell(sentence: str) -> None:
     """Say what is going on, on standard error."""
     typer.echo(sentence, err=True)

@@ -8,6 +8,7 @@ Shape legend: U users, N items, M trained items, D dims, F feature positions.
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -21,13 +22,14 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from recsvc.contract.errors import RegistryError
 from recsvc.contract.manifest import AdaptationSpec, DatasetSpec, Lineage, Manifest
 from recsvc.contract.registry import Registry, new_version
 from recsvc.contract.schema import FeatureSchema
 from training.checkpoint import Checkpoint
 from training.content import fill_missing, fit_content_prior
 from training.datasets import Dataset, encode, fit_schema
-from training.errors import DataError
+from training.errors import DataError, TrainingError
 from training.export import Exportable, export_bundle
 from training.methods import ColdUserData, minimum_positives
 from training.outer_loop import MetaTrainer, Progress, TrainConfig, Trained
@@ -107,24 +109,35 @@ def _split(
     return np.setdiff1d(active, chosen), np.sort(chosen)
 
 
-def fit(
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A version that was written."""
+
+    manifest: Manifest
+    metrics: dict[str, Any]
+    current: str | None
+    """The version that CURRENT names afterwards."""
+
+
+def fit_and_promote(
     dataset: Dataset,
-    registry: Registry,
+    registry_url: str,
     config: TrainConfig,
     now: datetime,
     *,
-    work: Path,
+    promote: bool = False,
     parent: str | None = None,
     on_epoch: Callable[[Progress], None] = lambda _: None,
-) -> Manifest:
-    """Meta-train on a data set and write a version; CURRENT is left to the caller.
+) -> Fitted:
+    """Meta-train on a data set, write a version, and make it CURRENT where none is.
 
     Args:
         dataset: what to learn from.
-        registry: where the version goes.
+        registry_url: where the version goes; the run's checkpoint is kept there as well (in the
+            temporary directory for an object store), so that the same call resumes.
         config: settings of the outer loop.
         now: the version's time.
-        work: directory of the checkpoint; the same command after an interruption resumes from it.
+        promote: make it CURRENT even where another version is.
         parent: the version that this one continues, if any.
         on_epoch: called after every epoch.
 
@@ -133,32 +146,51 @@ def fit(
         TrainingError: training diverged, or a file could not be written.
     """
     prepared = prepare(dataset, config.seed)
-    checkpoint = Checkpoint(
-        work / f"fit-{_fingerprint(dataset, config)}.pt", _fingerprint(dataset, config)
-    )
-    trained = MetaTrainer(prepared.data, config).run(on_epoch, checkpoint)
-    manifest = export_bundle(
-        registry,
-        new_version(now),
-        now,
-        exportable(dataset, prepared, trained, config.seed),
-        adaptation_spec(trained),
-        _dataset_spec(dataset, prepared),
-        Lineage(
-            code_version=package_version("recsvc"),
-            parent=parent,
-            seed=config.seed,
-            settings=asdict(config),
-            decisions=prepared.decisions
-            | {"shrinkage": f"strength {trained.shrinkage_strength:g}: best on validation users"},
-        ),
-        {
+    try:
+        registry = Registry(registry_url)
+        checkpoint = _checkpoint(registry, dataset, config)
+        trained = MetaTrainer(prepared.data, config).run(on_epoch, checkpoint)
+        metrics = {
             "validation": {"ndcg@10": {str(n): v for n, v in trained.validation.items()}},
             "epochs": trained.epochs,
-        },
-    )
+        }
+        manifest = export_bundle(
+            registry,
+            new_version(now),
+            now,
+            exportable(dataset, prepared, trained, config.seed),
+            adaptation_spec(trained),
+            _dataset_spec(dataset, prepared),
+            _lineage(prepared, trained, config, parent),
+            metrics,
+        )
+        if promote or registry.current() is None:
+            registry.promote(manifest.version, now)
+        current = registry.current()
+    except RegistryError as exc:
+        raise TrainingError(str(exc)) from exc
     checkpoint.remove()
-    return manifest
+    return Fitted(manifest, metrics, current.version if current else None)
+
+
+def _checkpoint(registry: Registry, dataset: Dataset, config: TrainConfig) -> Checkpoint:
+    text = json.dumps([dataset.sha256, asdict(config)], sort_keys=True)
+    fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
+    place = Path(registry.url) if registry.is_local else Path(tempfile.gettempdir())
+    return Checkpoint(place / f".checkpoint-{fingerprint}.pt", fingerprint)
+
+
+def _lineage(
+    prepared: Prepared, trained: Trained, config: TrainConfig, parent: str | None
+) -> Lineage:
+    shrinkage = f"strength {trained.shrinkage_strength:g}: best on validation users"
+    return Lineage(
+        code_version=package_version("recsvc"),
+        parent=parent,
+        seed=config.seed,
+        settings=asdict(config),
+        decisions=prepared.decisions | {"shrinkage": shrinkage},
+    )
 
 
 def exportable(dataset: Dataset, prepared: Prepared, trained: Trained, seed: int) -> Exportable:
@@ -254,8 +286,3 @@ def _plain(value: Any) -> Any:
 
 def _mean(features: csr_matrix) -> NDArray[np.float64]:
     return np.asarray(features.mean(axis=0), dtype=np.float64).ravel()
-
-
-def _fingerprint(dataset: Dataset, config: TrainConfig) -> str:
-    text = json.dumps([dataset.sha256, asdict(config)], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
