@@ -35,9 +35,16 @@ _ARRAYS = (
 
 
 def replay(
-    path: Path, graphs: Graphs, item_ids: list[str], vectors_ND: Floats, bias_N: Floats
+    path: Path, graphs: Graphs, vectors_ND: Floats, bias_N: Floats, catalogue_items: int
 ) -> None:
     """Run every graph on its golden inputs and compare; the graphs are warm afterwards.
+
+    Args:
+        path: golden.npz.
+        graphs: the bundle's.
+        vectors_ND: item vectors.
+        bias_N: item biases.
+        catalogue_items: how many rows, from the first, the inner loss runs over.
 
     Raises:
         BundleRefusedError: an array is missing or an answer deviates; the message names it.
@@ -49,7 +56,7 @@ def replay(
     _compare(path, "item_prior_vectors_HD", vectors_HD, golden["item_prior_vectors_HD"])
     _compare(path, "item_prior_bias_H", bias_H, golden["item_prior_bias_H"])
     items_GS = golden["support_items_GS"]
-    if items_GS.size and not -1 <= items_GS.min() <= items_GS.max() < len(item_ids):
+    if items_GS.size and not -1 <= items_GS.min() <= items_GS.max() < len(bias_N):
         raise BundleRefusedError(f"{path}: support_items_GS names rows that do not exist")
     present_GS = items_GS >= 0
     state_GP = graphs.adapt_user(
@@ -59,8 +66,8 @@ def replay(
         golden["support_label_GS"],
         golden["support_weight_GS"],
         int(golden["steps"]),
-        vectors_ND,
-        bias_N,
+        vectors_ND[:catalogue_items],
+        bias_N[:catalogue_items],
     )
     _compare(path, "state_GP", state_GP, golden["state_GP"])
     scores_GN = state_GP[:, : vectors_ND.shape[1]] @ vectors_ND.T + bias_N

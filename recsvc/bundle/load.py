@@ -48,6 +48,11 @@ class Bundle:
     def version(self) -> str:
         return self.manifest.version
 
+    @property
+    def catalogue_items(self) -> int:
+        """M: the first M items were trained, and the inner loss runs over them."""
+        return self.manifest.adaptation.catalogue_items or len(self.item_ids)
+
 
 def load_bundle(directory: Path, device: Device = "cpu") -> Bundle:
     """Verify, open, replay and thereby warm a bundle.
@@ -71,7 +76,7 @@ def load_bundle(directory: Path, device: Device = "cpu") -> Bundle:
     bias_N = _read_array(directory / BIAS_FILE, (len(ids),))
     attributes = _read_attributes(directory / ATTRIBUTES_FILE, len(ids))
     bundle = Bundle(directory, manifest, graphs, ids, vectors_ND, bias_N, attributes)
-    replay(directory / GOLDEN_FILE, graphs, ids, vectors_ND, bias_N)
+    replay(directory / GOLDEN_FILE, graphs, vectors_ND, bias_N, bundle.catalogue_items)
     return bundle
 
 

@@ -196,7 +196,8 @@ class ServingModel:
         return self.present(rows, cosines_N, None)
 
     def _trained(self) -> tuple[Floats, Floats]:
-        return self.bundle.vectors_ND, self.bundle.bias_N
+        trained = slice(self.bundle.catalogue_items)
+        return self.bundle.vectors_ND[trained], self.bundle.bias_N[trained]
 
     def _allowed(self, query: Query, view: UserView) -> Mask:
         catalogue = self.catalogue
