@@ -70,7 +70,7 @@ def recognise(names: Sequence[str], path: object) -> InteractionColumns:
 
 
 def find_id(role: str, names: Sequence[str], path: object) -> str:
-    """The id column of an items or users file.
+    """The id column of an items or users file; there, plain `id` is clear enough.
 
     Args:
         role: `item_id` or `user_id`.
@@ -78,7 +78,7 @@ def find_id(role: str, names: Sequence[str], path: object) -> str:
     Raises:
         DataError: there is none.
     """
-    found = _find(role, names)
+    found = _find(role, names) or next((n for n in names if plain(n) == "id"), None)
     if found is None:
         raise missing_column(role, names, path)
     return found

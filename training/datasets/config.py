@@ -144,7 +144,8 @@ def _toml(text: str) -> str:
 
 def _sentence(exc: ValidationError) -> str:
     """The first thing that pydantic found, as the key, its value and what is allowed."""
-    error = exc.errors(include_url=False)[0]
+    errors = exc.errors(include_url=False)
+    error = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
     key = ".".join(str(part) for part in error["loc"])
     if error["type"] != "extra_forbidden":
         return f"{key} = {error['input']!r}: {error['msg']}"

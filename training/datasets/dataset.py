@@ -17,6 +17,7 @@ from recsvc.contract.manifest import InteractionRules
 from recsvc.contract.schema import Kind
 
 OnBadRow = Literal["fail", "skip"]
+ColumnKind = Literal[Kind, "ignore"]
 TimestampUnit = Literal["s", "ms", "us", "ns", "iso"]
 
 
@@ -25,7 +26,7 @@ class ColumnConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Kind | Literal["ignore"]
+    kind: ColumnKind
     separator: str = Field(default="|", min_length=1)
     """Splits a multi-categorical value that is written as one string."""
 

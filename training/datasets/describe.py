@@ -135,11 +135,12 @@ def _time_warnings(user_E: Any, timestamp_E: Any) -> list[str]:
             f"the last interaction is of {_date(int(timestamp_E.max()))}: if the column is a "
             "count and no time, call it `order`; else set interactions.timestamp_unit"
         )
-    again_E = (user_E[1:] == user_E[:-1]) & (timestamp_E[1:] == timestamp_E[:-1])
-    if again_E.mean() > 0.5:
+    next_E = user_E[1:] == user_E[:-1]
+    share = float((timestamp_E[1:] == timestamp_E[:-1])[next_E].mean()) if next_E.any() else 0.0
+    if share > 0.5:
         found.append(
-            f"{again_E.mean():.0%} of interactions have the same time as the user's one before: "
-            "their order within a user is that of the file"
+            f"{share:.0%} of the users' next interactions have the time of the one before: "
+            "their order is that of the file"
         )
     return found
 

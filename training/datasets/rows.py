@@ -175,7 +175,7 @@ def keep_good(
     if len(wrong) and on_bad_row == "fail":
         row, position = wrong.row(0)
         raise bad_row(table, row, checks[position], len(wrong) - 1)
-    for (position,), rows in wrong.group_by(_PROBLEM):
+    for (position,), rows in bad.group_by(_PROBLEM):
         check = checks[int(position)]
         reason = f"{table.path.name}: {check.reason}" + (
             f" in {check.column!r}" * bool(check.column)

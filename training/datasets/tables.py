@@ -5,9 +5,8 @@ order of the file). Text tables hold strings alone, and `_more` is not null in a
 fields than the header.
 """
 
-import codecs
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -117,7 +116,7 @@ def open_lines(path: Path, *, separator: str, columns: Sequence[str]) -> Table:
     """
     check_not_empty(path)
     source: Path | io.BytesIO = path
-    if not _is_utf8(path):
+    if _first_line(path, lambda text: not _is_utf8(text)) is not None:
         source = io.BytesIO(path.read_bytes().decode("latin-1").encode())
     fields = pl.col("line").str.split(separator)
     frame = (
@@ -141,11 +140,13 @@ def damaged(path: Path, exc: Exception) -> DataError:
         return DataError(f"{path} does not exist; check the path")
     kind = "Parquet" if path.suffix == ".parquet" else "UTF-8 text"
     reason = str(exc).strip().split("\n")[0]
-    where = f", line {line}" if kind != "Parquet" and (line := _bad_line(path)) else ""
-    return DataError(
-        f"{path}{where} is not readable as {kind} ({reason}): "
-        "the file is damaged, cut off or of another format; copy or export it again"
-    )
+    where, remedy = "", "the file is damaged, cut off or of another format; copy or export it again"
+    if kind != "Parquet":
+        if (line := _first_line(path, lambda text: not _is_utf8(text))) is not None:
+            where = f", line {line}"
+        elif (line := _first_line(path, lambda text: text.count(b'"') % 2 == 1)) is not None:
+            where, remedy = f", line {line}", "a quote is opened and not closed; close or remove it"
+    return DataError(f"{path}{where} is not readable as {kind} ({reason}): {remedy}")
 
 
 def check_not_empty(path: Path) -> None:
@@ -166,6 +167,7 @@ def _header(path: Path, separator: str, quoted: bool) -> tuple[str, ...]:
             n_rows=1,
             has_header=False,
             infer_schema=False,
+            truncate_ragged_lines=True,
             separator=separator,
             quote_char='"' if quoted else None,
         )
@@ -180,30 +182,18 @@ def _header(path: Path, separator: str, quoted: bool) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _is_utf8(path: Path) -> bool:
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    with path.open("rb") as stream:
-        try:
-            while block := stream.read(1 << 20):
-                decoder.decode(block)
-            decoder.decode(b"", final=True)
-        except UnicodeDecodeError:
-            return False
-    return True
-
-
-def _bad_line(path: Path) -> int | None:
-    """The first line that is not UTF-8 text, from 1."""
+def _first_line(path: Path, is_bad: Callable[[bytes], bool]) -> int | None:
+    """The first bad line of a text file, from 1."""
     try:
         with path.open("rb") as stream:
-            return next((n for n, line in enumerate(stream, start=1) if not _is_text(line)), None)
+            return next((n for n, line in enumerate(stream, start=1) if is_bad(line)), None)
     except OSError:
         return None
 
 
-def _is_text(line: bytes) -> bool:
+def _is_utf8(text: bytes) -> bool:
     try:
-        line.decode()
+        text.decode()
     except UnicodeDecodeError:
         return False
     return True
