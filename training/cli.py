@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import orjson
 import typer
 
+from recsvc.contract.errors import ContractError
 from training.errors import TrainingError
 from training.progress import progress
 
@@ -145,27 +146,32 @@ def fit_command(
     """
     from datetime import UTC, datetime
 
+    from recsvc.contract.registry import Registry
     from training.datasets.load import load
-    from training.fit import fit_and_promote
+    from training.fit import fit
     from training.outer_loop import TrainConfig
 
+    now = datetime.now(UTC)
+    versions = Registry(registry)
     config = TrainConfig(dims=dims, steps=steps, max_epochs=max_epochs, device=device, seed=seed)
     dataset = load(data, on_bad_row=on_bad_row)
     with progress(f"meta-training on {dataset.name}", max_epochs) as tracker:
-        fitted = fit_and_promote(
+        fitted = fit(
             dataset,
-            registry,
+            versions,
             config,
-            datetime.now(UTC),
-            promote=promote,
+            now,
             on_epoch=lambda p: tracker.advance(
                 note=f"validation nDCG@10 {p.validation:.4f} (best {p.best:.4f})"
             ),
         )
+    pointer = versions.current()
+    if promote or pointer is None:
+        pointer = versions.promote(fitted.manifest.version, now)
     facts = {
         "version": fitted.manifest.version,
         "registry": registry,
-        "current": fitted.current,
+        "current": pointer.version,
         "validation": fitted.metrics["validation"],
         "decisions": fitted.manifest.lineage.decisions,
     }
@@ -176,11 +182,9 @@ def fit_command(
         f"n={n} {v:.4f}" for n, v in fitted.metrics["validation"]["ndcg@10"].items()
     )
     tell(f"validation nDCG@10 by number of interactions: {figures or 'too few users'}")
-    state = (
-        "is CURRENT"
-        if fitted.current == fitted.manifest.version
-        else (f"written; CURRENT stays {fitted.current} (`recsvc models activate` changes it)")
-    )
+    state = "is CURRENT"
+    if pointer.version != fitted.manifest.version:
+        state = f"written; CURRENT stays {pointer.version} (`recsvc models activate` changes it)"
     typer.echo(f"{fitted.manifest.version} {state} in {registry}")
 
 
@@ -201,6 +205,9 @@ def run(arguments: Sequence[str]) -> int:
     except TrainingError as exc:
         tell(f"error: {exc}")
         return exc.exit_code
+    except ContractError as exc:
+        tell(f"error: {exc}")
+        return 1
     except (KeyboardInterrupt, typer.Abort):
         tell("interrupted")
         return 130

@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.export import Dim
 
-from recsvc.contract.errors import RegistryError
 from recsvc.contract.manifest import (
     AdaptationSpec,
     DatasetSpec,
@@ -267,8 +266,6 @@ def export_bundle(
             f"version {version} could not be written to {registry.url}: {exc}; nothing of it "
             "remains there; free disk space and run the same command again"
         ) from exc
-    except RegistryError as exc:
-        raise TrainingError(str(exc)) from exc
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return manifest

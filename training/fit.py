@@ -22,14 +22,13 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from recsvc.contract.errors import RegistryError
 from recsvc.contract.manifest import AdaptationSpec, DatasetSpec, Lineage, Manifest
 from recsvc.contract.registry import Registry, new_version
 from recsvc.contract.schema import FeatureSchema
 from training.checkpoint import Checkpoint
 from training.content import fill_missing, fit_content_prior
 from training.datasets import Dataset, encode, fit_schema
-from training.errors import DataError, TrainingError
+from training.errors import DataError
 from training.export import Exportable, export_bundle
 from training.methods import ColdUserData, minimum_positives
 from training.outer_loop import MetaTrainer, Progress, TrainConfig, Trained
@@ -55,15 +54,20 @@ class Prepared:
     decisions: dict[str, str]
 
 
-def prepare(dataset: Dataset, seed: int) -> Prepared:
+def prepare(dataset: Dataset, seed: int, held_out: NDArray[np.integer] | None = None) -> Prepared:
     """Split off validation users, choose the window, fit the feature schemas, encode.
+
+    Args:
+        dataset: what to learn from.
+        seed: of the split.
+        held_out: user codes that take no part at all.
 
     Raises:
         DataError: too few users with positive interactions.
     """
     histories = positives(dataset)
     window = automatic_window(histories.lengths_U)
-    train_users, validation_users = _split(histories, window, seed)
+    train_users, validation_users = _split(histories, window, seed, held_out)
     train_rows = np.zeros(dataset.n_users, dtype=np.bool_)
     train_rows[train_users] = True
     user_schema = fit_schema(dataset.users, dataset.config.user_columns, train_rows)
@@ -94,9 +98,11 @@ def prepare(dataset: Dataset, seed: int) -> Prepared:
 
 
 def _split(
-    histories: Histories, window: int, seed: int
+    histories: Histories, window: int, seed: int, held_out: NDArray[np.integer] | None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    lengths_U = histories.lengths_U
+    lengths_U = histories.lengths_U.copy()
+    if held_out is not None:
+        lengths_U[held_out] = 0
     active = np.flatnonzero(lengths_U > 0)
     if np.count_nonzero(lengths_U >= 2) < 2:
         raise DataError(
@@ -115,66 +121,66 @@ class Fitted:
 
     manifest: Manifest
     metrics: dict[str, Any]
-    current: str | None
-    """The version that CURRENT names afterwards."""
+    data: ColdUserData
+    """What it was trained and validated on."""
 
 
-def fit_and_promote(
+def fit(
     dataset: Dataset,
-    registry_url: str,
+    registry: Registry,
     config: TrainConfig,
     now: datetime,
     *,
-    promote: bool = False,
+    held_out: NDArray[np.integer] | None = None,
     parent: str | None = None,
     on_epoch: Callable[[Progress], None] = lambda _: None,
 ) -> Fitted:
-    """Meta-train on a data set, write a version, and make it CURRENT where none is.
+    """Meta-train on a data set and write a version; which one is CURRENT stays as it is.
 
     Args:
         dataset: what to learn from.
-        registry_url: where the version goes; the run's checkpoint is kept there as well (in the
+        registry: where the version goes; the run's checkpoint is kept there as well (in the
             temporary directory for an object store), so that the same call resumes.
         config: settings of the outer loop.
         now: the version's time.
-        promote: make it CURRENT even where another version is.
+        held_out: user codes that take no part at all.
         parent: the version that this one continues, if any.
         on_epoch: called after every epoch.
 
     Raises:
         DataError: the data set has too little to learn from.
         TrainingError: training diverged, or a file could not be written.
+        RegistryError: the registry cannot be read or written.
     """
-    prepared = prepare(dataset, config.seed)
-    try:
-        registry = Registry(registry_url)
-        checkpoint = _checkpoint(registry, dataset, config)
-        trained = MetaTrainer(prepared.data, config).run(on_epoch, checkpoint)
-        metrics = {
-            "validation": {"ndcg@10": {str(n): v for n, v in trained.validation.items()}},
-            "epochs": trained.epochs,
-        }
-        manifest = export_bundle(
-            registry,
-            new_version(now),
-            now,
-            exportable(dataset, prepared, trained, config.seed),
-            adaptation_spec(trained),
-            _dataset_spec(dataset, prepared),
-            _lineage(prepared, trained, config, parent),
-            metrics,
-        )
-        if promote or registry.current() is None:
-            registry.promote(manifest.version, now)
-        current = registry.current()
-    except RegistryError as exc:
-        raise TrainingError(str(exc)) from exc
+    prepared = prepare(dataset, config.seed, held_out)
+    checkpoint = _checkpoint(registry, dataset, config, held_out)
+    trained = MetaTrainer(prepared.data, config).run(on_epoch, checkpoint)
+    metrics = {
+        "validation": {"ndcg@10": {str(n): v for n, v in trained.validation.items()}},
+        "epochs": trained.epochs,
+    }
+    manifest = export_bundle(
+        registry,
+        new_version(now),
+        now,
+        exportable(dataset, prepared, trained, config.seed),
+        adaptation_spec(trained),
+        _dataset_spec(dataset, prepared),
+        _lineage(prepared, trained, config, parent),
+        metrics,
+    )
     checkpoint.remove()
-    return Fitted(manifest, metrics, current.version if current else None)
+    return Fitted(manifest, metrics, prepared.data)
 
 
-def _checkpoint(registry: Registry, dataset: Dataset, config: TrainConfig) -> Checkpoint:
-    text = json.dumps([dataset.sha256, asdict(config)], sort_keys=True)
+def _checkpoint(
+    registry: Registry,
+    dataset: Dataset,
+    config: TrainConfig,
+    held_out: NDArray[np.integer] | None,
+) -> Checkpoint:
+    without = [] if held_out is None else held_out.tolist()
+    text = json.dumps([dataset.sha256, asdict(config), without], sort_keys=True)
     fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
     place = Path(registry.url) if registry.is_local else Path(tempfile.gettempdir())
     return Checkpoint(place / f".checkpoint-{fingerprint}.pt", fingerprint)

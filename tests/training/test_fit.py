@@ -1,5 +1,6 @@
 """Fit: a data set becomes a version that the service opens; a failure changes nothing."""
 
+import json
 import resource
 import signal
 import subprocess
@@ -17,8 +18,7 @@ from recsvc.contract.registry import Registry
 from training.cli import run
 from training.datasets import Dataset, load
 from training.datasets.synth import SynthSpec, write_synth
-from training.errors import TrainingError
-from training.fit import Fitted, fit_and_promote, prepare
+from training.fit import Fitted, fit, prepare
 from training.outer_loop import TrainConfig
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -42,7 +42,9 @@ def dataset(directory: Path) -> Dataset:
 @pytest.fixture(scope="module")
 def fitted(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[Fitted, Path]:
     registry = tmp_path_factory.mktemp("registry")
-    return fit_and_promote(dataset, str(registry), SMALL, NOW), registry
+    result = fit(dataset, Registry(registry), SMALL, NOW)
+    Registry(registry).promote(result.manifest.version, NOW)
+    return result, registry
 
 
 def test_the_service_opens_what_fit_wrote(fitted: tuple[Fitted, Path], dataset: Dataset) -> None:
@@ -55,17 +57,17 @@ def test_the_service_opens_what_fit_wrote(fitted: tuple[Fitted, Path], dataset: 
 
 
 def test_the_first_version_becomes_current_and_the_second_does_not(
-    fitted: tuple[Fitted, Path], dataset: Dataset
+    directory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """CURRENT is made where none is; another version waits for someone to activate it."""
-    result, registry = fitted
-    later = NOW.replace(hour=5)
-    second = fit_and_promote(dataset, str(registry), SMALL, later, parent=result.manifest.version)
-    current = Registry(registry).current()
-    assert current is not None
-    assert current.version == result.manifest.version == second.current
-    assert Registry(registry).versions() == [result.manifest.version, second.manifest.version]
-    assert second.manifest.lineage.parent == result.manifest.version
+    command = ["fit", "--data", str(directory), "--registry", str(tmp_path), "--max-epochs", "1"]
+    assert run([*command, *FLAGS]) == 0
+    first = Registry(tmp_path).current()
+    assert run([*command, *FLAGS, "--json"]) == 0
+    second = json.loads(capsys.readouterr().out.partition("\n")[2])
+    assert first is not None
+    assert second["current"] == first.version
+    assert Registry(tmp_path).versions() == [first.version, second["version"]]
 
 
 def test_nothing_but_versions_and_current_stays_behind(fitted: tuple[Fitted, Path]) -> None:
@@ -123,11 +125,14 @@ def test_a_wrong_setting_is_named(directory: Path, capsys: pytest.CaptureFixture
     assert "dims is 0" in capsys.readouterr().err
 
 
-def test_a_registry_that_is_a_file_is_refused(dataset: Dataset, tmp_path: Path) -> None:
-    """The message names the registry."""
+def test_a_registry_that_is_a_file_is_refused(
+    directory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line names the registry."""
     (tmp_path / "taken").write_text("")
-    with pytest.raises(TrainingError, match="taken"):
-        fit_and_promote(dataset, str(tmp_path / "taken"), SMALL, NOW)
+    registry = str(tmp_path / "taken")
+    assert run(["fit", "--data", str(directory), "--registry", registry, *FLAGS]) == 1
+    assert registry in capsys.readouterr().err.splitlines()[-1]
 
 
 def fit_process(
@@ -143,7 +148,8 @@ def test_a_full_disk_during_export_leaves_the_registry_as_it_was(
     directory: Path, dataset: Dataset, tmp_path: Path
 ) -> None:
     """Writes that fail half-way end in one clear line; no version, no leftovers, same CURRENT."""
-    before = fit_and_promote(dataset, str(tmp_path), SMALL, NOW).current
+    before = fit(dataset, Registry(tmp_path), SMALL, NOW).manifest.version
+    Registry(tmp_path).promote(before, NOW)
     files = sorted(p.name for p in tmp_path.iterdir())
 
     def limit_file_size() -> None:
