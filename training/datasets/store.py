@@ -65,7 +65,7 @@ def write_dataset(dataset: Dataset, out: Path, notes: Mapping[str, str] | None =
         DataError: `out` exists and is not empty, or cannot be written.
     """
     with new_directory(out) as aside:
-        write_pieces(aside / "interactions.parquet", _pieces(dataset))
+        write_pieces(aside / "interactions.parquet", interaction_pieces(dataset))
         for name, id_name, ids, frame in (
             ("users", "user_id", dataset.user_ids, dataset.users),
             ("items", "item_id", dataset.item_ids, dataset.items),
@@ -94,7 +94,7 @@ def write_pieces(path: Path, frames: Iterable[pl.DataFrame]) -> None:
             writer.close()
 
 
-def _pieces(dataset: Dataset) -> Iterator[pl.DataFrame]:
+def interaction_pieces(dataset: Dataset) -> Iterator[pl.DataFrame]:
     """Interactions with ids as text, in the layout's columns, in the order of the data set."""
     rows = dataset.interactions
     user_ids = pl.Series(dataset.user_ids, dtype=pl.String)

@@ -230,9 +230,7 @@ def _user_frame(truth: Truth, rng: np.random.Generator) -> pl.DataFrame:
     return pl.DataFrame(
         {
             "user_id": _ids("u", np.arange(n_users)),
-            "group": pl.Series(noisy_UD.argmax(axis=1)).map_elements(
-                lambda g: f"group-{g}", return_dtype=pl.String
-            ),
+            "group": _ids("group-", noisy_UD.argmax(axis=1)),
             "age": np.clip(np.round(40 + 12 * noisy_UD[:, 0]), 16, 90).astype(np.int64),
         }
     )
