@@ -15,7 +15,7 @@ import orjson
 import typer
 
 from recsvc.contract.errors import ContractError
-from training.errors import TrainingError
+from training.errors import SettingError, TrainingError
 from training.progress import progress
 
 app = typer.Typer(
@@ -186,6 +186,68 @@ def fit_command(
     if pointer.version != fitted.manifest.version:
         state = f"written; CURRENT stays {pointer.version} (`recsvc models activate` changes it)"
     typer.echo(f"{fitted.manifest.version} {state} in {registry}")
+
+
+@app.command("retrain")
+def retrain_command(
+    data: Annotated[Path, typer.Option(help="Directory of the base data set.")],
+    registry: Annotated[str, typer.Option(help="Directory or URL of the versions.")],
+    archive: Annotated[Path, typer.Option(help="Directory of the archived event log.")],
+    redis_url: Annotated[
+        str | None,
+        typer.Option(help="Drain the event log from this Redis first; without it, the archive."),
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="Retrain now, then end.")] = False,
+    cron: Annotated[
+        str | None, typer.Option(help="Retrain on this schedule (UTC), e.g. '15 3 * * *'.")
+    ] = None,
+    min_new_events: Annotated[int, typer.Option(help="Skip with fewer archived events.")] = 1,
+    margin: Annotated[
+        float, typer.Option(help="nDCG@10 that a new version may lose and still be promoted.")
+    ] = 0.005,
+    min_users: Annotated[
+        int, typer.Option(help="Held-out new users without whom nothing is decided.")
+    ] = 20,
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"], typer.Option(help="Where to train.")
+    ] = "auto",
+    seed: Annotated[int, typer.Option(help="The same seed gives the same model.")] = 0,
+    max_epochs: Annotated[int, typer.Option(help="Most epochs of training.")] = 60,
+    json: Json = False,
+) -> None:
+    """Learn from what the service logged; promote the new version when it is not worse.
+
+    Exit code 0 whether promoted, refused or skipped; the last line says which, and why.
+    """
+    from datetime import UTC, datetime
+
+    from training.gate import GateConfig
+    from training.outer_loop import TrainConfig
+    from training.retrain import RetrainConfig, retrain
+    from training.schedule import run_on_schedule
+
+    if once == (cron is not None):
+        raise SettingError("retrain needs one of --once and --cron EXPR")
+    config = RetrainConfig(data, registry, archive, redis_url, min_new_events)
+    train = TrainConfig(max_epochs=max_epochs, device=device, seed=seed)
+    gate = GateConfig(margin, min_users)
+    if cron is not None:
+        again = [a for a in sys.argv[1:] if a != cron and not a.startswith("--cron")]
+        run_on_schedule(cron, [*again, "--once"], tell)
+        return
+    with progress("retraining", max_epochs) as tracker:
+        result = retrain(
+            config,
+            train,
+            gate,
+            datetime.now(UTC),
+            say=tell,
+            on_epoch=lambda p: tracker.advance(note=f"validation nDCG@10 {p.validation:.4f}"),
+        )
+    if json:
+        emit(result.document())
+    else:
+        typer.echo(f"{result.outcome}: {result.version or 'no new version'}: {result.reason}")
 
 
 def tell(sentence: str) -> None:

@@ -6,6 +6,7 @@ Knows nothing of what is inside a bundle but its manifest. Layout, under any fss
     <root>/CURRENT                      {"version", "previous", "promoted_at"}, replaced atomically
 """
 
+import json
 import os
 import shutil
 import tempfile
@@ -134,6 +135,16 @@ class Registry:
             raise RegistryError(f"registry {self.url} has no previous version to roll back to")
         return self.promote(pointer.previous, now)
 
+    def annotate(self, version: str, name: str, document: dict[str, Any]) -> None:
+        """Keep a JSON document beside a version's sealed files, replacing an earlier one.
+
+        Raises:
+            VersionNotFoundError: there is no such version.
+            RegistryError: it cannot be written.
+        """
+        self.manifest(version)
+        self._replace(f"{version}/{name}", json.dumps(document, indent=2).encode())
+
     def open(self, version: str) -> Path:
         """A local directory that holds the version; a remote one is copied once, then reused.
 
@@ -162,7 +173,7 @@ class Registry:
         return target
 
     def staging(self) -> Path:
-        """A fresh local directory to build a version in; on the registry's disk where that is local.
+        """A fresh local directory to build a version in; on a local registry's own disk.
 
         Raises:
             RegistryError: it cannot be made.
@@ -205,7 +216,7 @@ class Registry:
             if not self.is_local:
                 self._fs.pipe_file(path, payload)  # one PUT is atomic on an object store
                 return
-            descriptor, temporary = tempfile.mkstemp(dir=self._root, prefix=f".{name}-")
+            descriptor, temporary = tempfile.mkstemp(dir=Path(path).parent, prefix=".replace-")
             try:
                 with os.fdopen(descriptor, "wb") as stream:
                     stream.write(payload)
@@ -213,7 +224,7 @@ class Registry:
                     os.fsync(stream.fileno())
                 Path(temporary).chmod(0o644)
                 Path(temporary).replace(path)
-                _fsync(Path(self._root))
+                _fsync(Path(path).parent)
             finally:
                 Path(temporary).unlink(missing_ok=True)
         except OSError as exc:
