@@ -1,0 +1,193 @@
+"""Retrain: drain the event log, merge, fit, compare with the current version, promote.
+
+Knows nothing of schedules. The service is not told: it sees the new CURRENT and swaps by itself.
+"""
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+
+from recsvc.contract.registry import Registry
+from training.datasets import Dataset, load
+from training.datasets.archived import Archived, merge_archive
+from training.errors import SettingError, TrainingError
+from training.fit import fit
+from training.gate import GateConfig, Verdict, judge, usable_users
+from training.outer_loop import Progress, TrainConfig
+from training.tasks import Histories, positives
+
+Outcome = Literal["promoted", "refused", "skipped"]
+
+_HELD_OUT_SHARE = 0.5
+_MOST_HELD_OUT = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class RetrainConfig:
+    """What to retrain from, and when it is worth it."""
+
+    data: Path
+    """The base data set."""
+    registry: str
+    archive: Path
+    """Directory of the archived event log."""
+    redis_url: str | None = None
+    """Where to drain the log from first; None: the archive as it is."""
+    min_new_events: int = 1
+    """Fewer archived events than this: nothing is done."""
+
+    def __post_init__(self) -> None:
+        if self.min_new_events < 1:
+            raise SettingError(f"min_new_events is {self.min_new_events}; it must be 1 or above")
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What one retraining did."""
+
+    outcome: Outcome
+    reason: str
+    events: int
+    """Archived events."""
+    version: str | None = None
+    """The candidate, promoted or refused."""
+    verdict: Verdict | None = None
+
+    def document(self) -> dict[str, Any]:
+        """In JSON's types."""
+        return {
+            "outcome": self.outcome,
+            "reason": self.reason,
+            "events": self.events,
+            "version": self.version,
+            "verdict": self.verdict.document() if self.verdict else None,
+        }
+
+
+def retrain(
+    config: RetrainConfig,
+    train: TrainConfig,
+    gate: GateConfig,
+    now: datetime,
+    *,
+    say: Callable[[str], None] = lambda _: None,
+    on_epoch: Callable[[Progress], None] = lambda _: None,
+) -> Result:
+    """Retrain once.
+
+    Half of the users who are new since the base data are held out of training, and the candidate
+    must rank for them no worse than the current version, which has not seen them either.
+
+    Args:
+        config: where everything is.
+        train: settings of the outer loop.
+        gate: when a candidate passes.
+        now: the candidate's time.
+        say: told each step in a sentence.
+        on_epoch: called after every epoch.
+
+    Raises:
+        TrainingError: another retraining runs, the log cannot be drained, or training fails.
+        DataError: base data or archive are unreadable.
+        RegistryError: the registry cannot be read or written.
+    """
+    config.archive.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(config.archive / ".retrain.lock", timeout=0)
+    try:
+        with lock:
+            if config.redis_url is not None:
+                drain(config.redis_url, config.archive)
+                say(f"drained the event log into {config.archive}")
+            return _retrain(config, train, gate, now, say, on_epoch)
+    except Timeout as exc:
+        raise TrainingError(
+            f"another retraining holds {lock.lock_file}; wait for it to end"
+        ) from exc
+
+
+def drain(redis_url: str, archive: Path) -> None:
+    """Run `recsvc archive --once`, the service's own command, as a process of its own.
+
+    Raises:
+        TrainingError: it fails; the message is its last line.
+    """
+    code = "from recsvc.cli import main; main()"
+    command = [sys.executable, "-c", code, "archive", "--once"]
+    command += ["--redis-url", redis_url, "--out", str(archive)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # our own
+    if done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise TrainingError(f"the event log could not be drained: {last.removeprefix('error: ')}")
+
+
+def _retrain(
+    config: RetrainConfig,
+    train: TrainConfig,
+    gate: GateConfig,
+    now: datetime,
+    say: Callable[[str], None],
+    on_epoch: Callable[[Progress], None],
+) -> Result:
+    registry = Registry(config.registry)
+    current = registry.current()
+    dataset, added = _merged(config)
+    say(f"{added.events} archived events, {len(added.new_users)} new users")
+    if added.events < config.min_new_events:
+        reason = f"{added.events} archived events; at least {config.min_new_events} are wanted"
+        return Result("skipped", reason, added.events)
+    histories = positives(dataset)
+    held_out = _held_out(dataset, histories, added, train.seed)
+    if current is not None and len(held_out) < gate.min_users:
+        reason = (
+            f"{len(held_out)} new users with enough interactions could be held out; "
+            f"at least {gate.min_users} are needed to compare with the current version"
+        )
+        return Result("skipped", reason, added.events)
+    parent = current.version if current else None
+    fitted = fit(dataset, registry, train, now, held_out=held_out, parent=parent, on_epoch=on_epoch)
+    version = fitted.manifest.version
+    if current is None:
+        registry.promote(version, now)
+        return Result("promoted", "there was no current version", added.events, version)
+    verdict = judge(
+        registry.open(version),
+        registry.open(current.version),
+        dataset,
+        histories,
+        held_out,
+        fitted.data.candidates_N,
+        gate,
+        train.seed,
+    )
+    registry.annotate(version, "gate.json", verdict.document())
+    if verdict.promote:
+        registry.promote(version, now)
+    outcome: Outcome = "promoted" if verdict.promote else "refused"
+    return Result(outcome, verdict.reason, added.events, version, verdict)
+
+
+def _merged(config: RetrainConfig) -> tuple[Dataset, Archived]:
+    base = load(config.data, on_bad_row="skip")
+    with tempfile.TemporaryDirectory(dir=config.archive, prefix=".merged-") as place:
+        added = merge_archive(base, config.archive, Path(place) / base.name)
+        return load(Path(place) / base.name, on_bad_row="skip"), added
+
+
+def _held_out(
+    dataset: Dataset, histories: Histories, added: Archived, seed: int
+) -> NDArray[np.int64]:
+    """Half of the new users that are long enough to be ranked for."""
+    is_new = np.fromiter((u in added.new_users for u in dataset.user_ids), np.bool_)
+    new = np.flatnonzero(is_new)
+    usable = new[usable_users(histories.take(new))] if len(new) else new
+    wanted = min(int(len(usable) * _HELD_OUT_SHARE), _MOST_HELD_OUT)
+    return np.sort(np.random.default_rng([seed, 2]).choice(usable, wanted, replace=False))
