@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import ClusterDownError, NoScriptError, RedisError, ResponseError
 
 from recsvc.errors import StateUnavailableError
 from recsvc.settings import mask_url
@@ -56,6 +56,9 @@ class Connection:
         self.is_cluster = "+cluster" in urlsplit(url).scheme
         self._client = _connect(url, timeout_s * _SOCKET_SHARE, timeout_s, max_connections)
         self._blocking = _connect(url, None, timeout_s, 2)
+        self._discovery = asyncio.Lock()
+        self._discoveries = 0
+        self._stale = self.is_cluster
 
     async def run(self, script: Script, keys: Sequence[bytes], *args: Argument) -> Reply:
         """Run a script on the node that owns the keys (one hash slot).
@@ -109,21 +112,36 @@ class Connection:
                 f"Redis at {mask_url(self._url)} failed repeatedly and is left alone for a moment",
                 retry_after_s=math.ceil(self._breaker.reset_s),
             )
+        discoveries = self._discoveries
         try:
             async with asyncio.timeout(timeout_s):
+                await self._discover()
+                discoveries = self._discoveries
                 reply = await call()
-        except ResponseError as exc:
-            # It answered: alive, but refuses the command (full memory, full disk, read-only).
-            self._settle(succeeded=True)
-            raise self._failure(exc) from exc
         except (RedisError, OSError, TimeoutError) as exc:
-            self._settle(succeeded=False)
+            # One that refuses a command (full memory, full disk, read-only) is alive.
+            alive = isinstance(exc, ResponseError) and not isinstance(exc, ClusterDownError)
+            self._stale |= self.is_cluster and not alive and discoveries == self._discoveries
+            self._settle(succeeded=alive)
             raise self._failure(exc) from exc
         except BaseException:
             self._breaker.abandon()
             raise
         self._settle(succeeded=True)
         return reply
+
+    async def _discover(self) -> None:
+        # redis-py's cluster client looks for its nodes at the first call and after a failure. Calls
+        # that do so at the same time close one another's connections, again and again, so one
+        # goes ahead here and the others wait for it.
+        if not self._stale:
+            return
+        async with self._discovery:
+            if self._stale:
+                await self._client.aclose()
+                await self._client.initialize()
+                self._discoveries += 1
+                self._stale = False
 
     def _settle(self, *, succeeded: bool) -> None:
         if succeeded:
@@ -161,7 +179,12 @@ class Connection:
             async with limit:
                 return await _run(self._client, script, keys, args)
 
-        return list(await asyncio.gather(*(one(keys, args) for keys, args in calls)))
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(one(keys, args)) for keys, args in calls]
+        except ExceptionGroup as exc:
+            raise exc.exceptions[0] from exc
+        return [task.result() for task in tasks]
 
 
 async def _run(
