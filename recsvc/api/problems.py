@@ -5,6 +5,7 @@ Knows nothing of the routes.
 
 import math
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
 import orjson
@@ -43,9 +44,9 @@ def install(app: FastAPI) -> None:
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route that may answer with these problems."""
-    schema = {"schema": {"$ref": "#/components/schemas/ProblemOut"}}
+    content = {MEDIA_TYPE: {"schema": ProblemOut.model_json_schema()}}
     return {
-        status: {"model": ProblemOut, "content": {MEDIA_TYPE: schema}}
+        status: {"description": HTTPStatus(status).phrase, "content": content}
         for status in sorted({*statuses, 500})
     }
 
