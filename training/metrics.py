@@ -83,7 +83,7 @@ def recall(
     hits_BK: NDArray[np.bool_], relevant_B: NDArray[np.integer], k: int
 ) -> NDArray[np.float64]:
     """Share of all relevant items that the first k ranks hold, (B,)."""
-    found_B = np.sum(hits_BK[:, :k], axis=1, dtype=np.float64)
+    found_B: NDArray[np.float64] = np.sum(hits_BK[:, :k], axis=1, dtype=np.float64)
     found_B /= np.maximum(relevant_B, 1)
     return found_B
 

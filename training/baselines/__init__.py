@@ -1,0 +1,1 @@
+"""Tuned simple methods that every table shows beside ours. One file a family."""
