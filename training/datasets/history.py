@@ -59,17 +59,22 @@ def in_time_order(
     kept = frame.join(repeats, on=ROW, how="anti") if len(repeats) else frame
     if len(repeats) and times:
         _refuse_or_count(table, kept, repeats, keys, on_bad_row, skipped)
-    kept = kept.sort(["user", *times, ROW])
-    interactions = Interactions(
+    interactions = _interactions(kept.sort(["user", *times, ROW]), event_names, bool(times))
+    return Coded(interactions, user_ids, item_ids, 0 if times else len(repeats))
+
+
+def _interactions(
+    kept: pl.DataFrame, event_names: tuple[str, ...], has_order: bool
+) -> Interactions:
+    return Interactions(
         user_E=kept["user"].cast(pl.Int32).to_numpy(),
         item_E=kept["item"].cast(pl.Int32).to_numpy(),
         value_E=kept["value"].to_numpy() if "value" in kept else None,
         event_E=kept["event"].fill_null(-1).to_numpy().astype(np.int16) if event_names else None,
         event_names=event_names,
         timestamp_E=kept["time_ms"].to_numpy() if "time_ms" in kept else None,
-        has_order=bool(times),
+        has_order=has_order,
     )
-    return Coded(interactions, user_ids, item_ids, 0 if times else len(repeats))
 
 
 def _codes(ids: pl.Series) -> tuple[pl.Series, pl.Series]:

@@ -171,7 +171,9 @@ def _text_kind(known: pl.Series) -> tuple[ColumnConfig, str]:
                 f"its values are lists separated by {separator!r}",
             )
     n_distinct, n_words = known.n_unique(), _mean_words(known)
-    if n_words > _WORDS_OF_A_CATEGORY or (n_distinct > len(known) / 2 and n_words > 1.5):
+    comes_back = n_distinct <= max(FEW, len(known) / 20) and n_distinct <= len(known) / 2
+    long = n_words > _WORDS_OF_A_CATEGORY or (n_distinct > len(known) / 2 and n_words > 1.5)
+    if long and not comes_back:
         return ColumnConfig(kind="text"), f"{n_words:.1f} words a value, {n_distinct} distinct"
     return ColumnConfig(kind="categorical"), f"it holds {n_distinct} distinct values"
 

@@ -154,6 +154,9 @@ def _side(
     section = declared.users if role == "user_id" else declared.items
     hints = source.user_kinds if role == "user_id" else source.item_kinds
     title = declared.items.title if role == "item_id" else None
+    if table is None and (section.columns or title):
+        what = "users" if role == "user_id" else "items"
+        notes.warnings.append(f"{CONFIG_FILE} names columns of {what}, but there is no {what} file")
     return read_side(
         table,
         role,

@@ -111,6 +111,15 @@ def read_rows(
     Raises:
         DataError: a bad row (unless they are skipped), or no row is left.
     """
+    typed, checks = _typed(table, columns, config)
+    frame = table.frame.select(ROW, problem(checks), **typed)
+    return keep_good(table, table.collect(frame), checks, on_bad_row, skipped)
+
+
+def _typed(
+    table: Table, columns: InteractionColumns, config: DatasetConfig
+) -> tuple[dict[str, pl.Expr], list[Check]]:
+    """Each role's values in their type, and what can be wrong with them."""
     schema = table.frame.collect_schema()
     checks = shape_checks(table)
     typed: dict[str, pl.Expr] = {}
@@ -133,8 +142,7 @@ def read_rows(
     if columns.order is not None:
         typed["order"] = as_number(columns.order, schema[columns.order], table)
         checks += number_checks(columns.order, typed["order"], may_be_missing=False)
-    frame = table.frame.select(ROW, problem(checks), **typed)
-    return keep_good(table, table.collect(frame), checks, on_bad_row, skipped)
+    return typed, checks
 
 
 def as_number(name: str, dtype: pl.DataType, table: Table) -> pl.Expr:

@@ -94,8 +94,7 @@ def read_side(
             guesses.append(f"{table.path.name}: {column!r} is taken as {_kind(kinds[column], why)}")
     if title is None and role == "item_id":
         title = title_column(features, kinds)
-    ordered = {c: kinds[c] for c in features}
-    return Side(frame[_ID], typed, ordered, title)
+    return Side(frame[_ID], typed, {c: kinds[c] for c in features}, title)
 
 
 def _read(

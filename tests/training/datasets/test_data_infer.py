@@ -23,6 +23,11 @@ KINDS = [
     ("title", TITLES, "text"),
     ("title", [f"{t}, The" if i % 5 == 0 else t for i, t in enumerate(TITLES)], "text"),
     ("plot", [f"{t}, and {t}, who met {t}" for t in TITLES], "text"),
+    (
+        "shelf",
+        [f"Books > Fiction > For young readers > Part {i % 9}" for i in range(N)],
+        "categorical",
+    ),
     ("age", [str(18 + i % 60) for i in range(N)], "numeric"),
     ("age_group", [str(i % 7) for i in range(N)], "categorical"),
     ("price", [f"{i}.5" for i in range(N)], "numeric"),

@@ -2,10 +2,13 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from training.datasets import Dataset, labels, load
 from training.errors import DataError
@@ -267,6 +270,52 @@ def test_bad_rows_are_skipped_and_counted_by_reason(write_files: Write) -> None:
     assert dataset.report.rows_read == 9
     with pytest.raises(DataError, match="line 3, column 'rating', value 'x': not a number"):
         load(directory)
+
+
+def test_columns_of_a_file_that_is_not_there_are_reported(write_files: Write) -> None:
+    """A dataset.toml that speaks of an items file which is missing is a warning."""
+    files = {
+        "interactions.csv": "user_id,item_id\na,1\nb,2\n",
+        "dataset.toml": '[items]\ntitle = "title"\n',
+    }
+    assert load(write_files(files)).report.warnings == (
+        "dataset.toml names columns of items, but there is no items file",
+    )
+
+
+def test_parquet_in_parts(write_files: Write) -> None:
+    """A directory of Parquet parts, as Spark writes it, is one table."""
+    parts = write_files({}) / "interactions.parquet"
+    parts.mkdir()
+    for i, user in enumerate("ab"):
+        table = pl.DataFrame({"user_id": [user], "item_id": [str(i)]})
+        table.write_parquet(parts / f"part-{i}.parquet")
+    assert load(parts.parent).user_ids == ["a", "b"]
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(1, 5), st.integers(0, 9)),
+        min_size=1,
+        max_size=40,
+    ),
+    st.booleans(),
+)
+def test_reading_equals_a_plain_loop(rows: list[tuple[int, int, int, int]], timed: bool) -> None:
+    """Codes, order, merged repeats and skipped duplicates are those of a loop over the rows."""
+    rows += [(8, 8, 1, 0), (9, 9, 5, 0)]
+    last = "timestamp" if timed else "note"
+    text = f"user_id,item_id,rating,{last}\n" + "".join(f"{u},{i},{v},{t}\n" for u, i, v, t in rows)
+    with TemporaryDirectory() as directory:
+        (Path(directory) / "interactions.csv").write_text(text)
+        dataset = load(Path(directory), on_bad_row="skip")
+    first: dict[tuple[int, ...], tuple[int, int, int, int]] = {}
+    for u, i, v, t in rows:
+        first.setdefault((u, i, t) if timed else (u, i), (u, i, v, t))
+    kept = sorted(first.values(), key=lambda row: (row[0], row[3] if timed else 0))
+    assert triples(dataset) == [(str(u), str(i), float(v)) for u, i, v, _ in kept]
+    left_out = sum(dataset.report.rows_skipped.values()) + dataset.report.repeats_merged
+    assert left_out == len(rows) - len(kept)
 
 
 def test_ids_are_never_features(write_files: Write) -> None:
