@@ -17,6 +17,16 @@ from training.datasets.dataset import Dataset
 from training.datasets.store import interaction_pieces, new_directory, write_pieces
 from training.errors import DataError
 
+_COLUMNS: dict[str, Any] = {
+    "user_id": pl.String,
+    "item_id": pl.String,
+    "event": pl.String,
+    "value": pl.Float64,
+    "timestamp": pl.Int64,
+    "event_id": pl.String,
+    "log_ms": pl.Int64,
+    "log_seq": pl.Int64,
+}
 _AFTER_THE_BASE = 1 << 40
 """Added to the order of archived events where the base data have an order instead of times."""
 
@@ -38,11 +48,10 @@ def read_events(archive: Path) -> pl.DataFrame:
         DataError: a file is unreadable; the message names the archive.
     """
     files = sorted(archive.glob("date=*/part-*.parquet"))
-    columns = ["user_id", "item_id", "event", "value", "timestamp", "event_id", "log_ms", "log_seq"]
     if not files:
-        return pl.DataFrame(schema=dict.fromkeys(columns, pl.String))
+        return pl.DataFrame(schema=_COLUMNS)
     try:
-        frame = pl.read_parquet(files, columns=columns, hive_partitioning=False)
+        frame = pl.read_parquet(files, columns=list(_COLUMNS), hive_partitioning=False)
     except (PolarsError, OSError) as exc:
         raise DataError(
             f"archive {archive}: a part file is unreadable ({exc}); restore it or move it away"
