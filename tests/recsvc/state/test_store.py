@@ -117,7 +117,7 @@ async def test_a_late_state_is_refused(store: StateStore) -> None:
 
 
 @pytest.mark.parametrize("change", ["event", "features"])
-async def test_a_change_drops_the_states(store: StateStore, change: str) -> None:
+async def test_a_change_drops_the_states(store: StateStore, backend: Backend, change: str) -> None:
     """After an event or new features, the states of all model versions must be computed anew."""
     await store.append([EVENT])
     revision = (await store.read_user("ada", "v1")).revision
@@ -129,6 +129,7 @@ async def test_a_change_drops_the_states(store: StateStore, change: str) -> None
         await store.put_user_features("ada", {"age": 3})
     states = [(await store.read_user("ada", version)).state for version in ("v1", "v2")]
     assert states == [None, None]
+    assert user_keys(b"ada", TEST_SETTINGS.partitions).state not in backend.stored_keys()
 
 
 async def test_racing_appends_all_count(store: StateStore, backend: Backend) -> None:
