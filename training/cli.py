@@ -250,6 +250,49 @@ def retrain_command(
         typer.echo(f"{result.outcome}: {result.version or 'no new version'}: {result.reason}")
 
 
+@app.command("evaluate")
+def evaluate_command(
+    data: Annotated[Path, typer.Option(help="Directory of the data set.")],
+    protocol: Annotated[
+        Literal["cold-user"], typer.Option(help="Who is held out and what is asked.")
+    ] = "cold-user",
+    seeds: Annotated[int, typer.Option(min=1, help="Splits: seeds 0, 1, ...")] = 3,
+    methods: Annotated[str, typer.Option(help="Names, separated by commas; all if empty.")] = "",
+    window: Annotated[str, typer.Option(help="Largest support: a number, or auto.")] = "auto",
+    work: Annotated[
+        Path | None, typer.Option(help="Where finished runs are kept and found again.")
+    ] = None,
+    on_bad_row: BadRows = "fail",
+    json: Json = False,
+) -> None:
+    """Compare our model with tuned baselines on users that training never saw.
+
+    Interrupted, the same command goes on after the last finished method and seed.
+    """
+    from training.datasets.load import load
+    from training.protocols.cold_user import parse_window, run_cold_user
+    from training.protocols.registry import find_methods
+    from training.protocols.run_store import default_directory
+    from training.protocols.table import render
+
+    chosen = find_methods([name.strip() for name in methods.split(",") if name.strip()])
+    largest = parse_window(window)
+    dataset = load(data, on_bad_row=on_bad_row)
+    with progress(f"{protocol} on {dataset.name}", seeds * len(chosen)) as tracker:
+        found = run_cold_user(
+            dataset,
+            chosen,
+            range(seeds),
+            window=largest,
+            work=work or default_directory(),
+            on_run=lambda note: tracker.advance(note=note),
+        )
+    if json:
+        emit(found.to_json())
+    else:
+        typer.echo(render(found))
+
+
 def tell(sentence: str) -> None:
     """Say what is going on, on standard error."""
     typer.echo(sentence, err=True)

@@ -1,0 +1,1 @@
+"""Evaluation protocols: who is held out, what is asked, and which methods answer."""

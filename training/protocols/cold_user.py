@@ -1,0 +1,282 @@
+"""Protocol P1, cold user: rank the full catalogue for users that training never saw.
+
+Knows nothing of any method's insides.
+
+Users with a positive interaction are split 70/10/20 at random by the seed. A test user's first
+`window` positives, in time order, give the supports (the first n of them), the positives after the
+window are the query, so one query serves every n. Candidates are the items with a training
+positive, minus the support ("literal") or minus the whole window ("masked", the primary view);
+query items that are no candidates are left out. Methods are fitted to training users, choose their
+settings on validation users by the same measure, and are given test users only to score them.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.datasets import Dataset, encode, fit_schema
+from training.errors import DataError, SettingError
+from training.evaluate import Evaluation, MethodRun, summarise
+from training.methods import (
+    VIEWS,
+    ColdUserData,
+    ColdUsers,
+    cold_users,
+    measure,
+    minimum_positives,
+    validation_users,
+)
+from training.protocols.registry import MethodSpec
+from training.protocols.run_store import RunStore, code_hash, library_versions
+from training.tasks import Histories, automatic_window, positives, split_users
+
+PROTOCOL = "cold-user"
+SUPPORT_SIZES = (0, 1, 2, 3, 5, 10, 20)
+
+
+@dataclass(frozen=True)
+class ColdUserSplit:
+    """One seed's split: what methods may learn from, and whom they are tested on."""
+
+    data: ColdUserData
+    test: ColdUsers
+    test_codes: NDArray[np.integer]
+    """Codes of all held-out users, those too short to be measured included."""
+
+
+def support_sizes(window: int) -> tuple[int, ...]:
+    """The reported support sizes up to the window, the window itself included."""
+    return tuple(sorted({n for n in SUPPORT_SIZES if n <= window} | {window}))
+
+
+def parse_window(text: str) -> int | None:
+    """Read `auto` (None) or a number.
+
+    Raises:
+        SettingError: it is neither, or below 1.
+    """
+    if text == "auto":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise SettingError(f"--window is {text!r}; it must be auto or a number from 1 on")
+    return int(text)
+
+
+def split_cold_users(dataset: Dataset, seed: int, window: int | None = None) -> ColdUserSplit:
+    """Split a data set for one seed.
+
+    Args:
+        dataset: the data set.
+        seed: of the split; methods get it too.
+        window: largest support; None: 20 where at least half of the users with five positives or
+            more have 25, else 3.
+
+    Raises:
+        DataError: no validation or no test user has enough positives.
+    """
+    histories = positives(dataset)
+    window = automatic_window(histories.lengths_U) if window is None else window
+    return _split(dataset, histories, seed, window)
+
+
+def _split(dataset: Dataset, histories: Histories, seed: int, window: int) -> ColdUserSplit:
+    users = np.flatnonzero(histories.lengths_U > 0)
+    parts = split_users(users, np.random.default_rng(seed))
+    return build_split(dataset, histories, parts, seed, window)
+
+
+def build_split(
+    dataset: Dataset,
+    histories: Histories,
+    parts: tuple[NDArray[np.integer], NDArray[np.integer], NDArray[np.integer]],
+    seed: int,
+    window: int,
+) -> ColdUserSplit:
+    """`split_cold_users` for given user codes of train, validation and test.
+
+    Feature statistics come from training users, and from items with a training positive, alone.
+
+    Raises:
+        DataError: a user is in two parts, or no user can be measured.
+    """
+    train, validation, test = parts
+    check_disjoint(dataset, train, validation, test)
+    train_histories = histories.take(train)
+    candidates_N = train_histories.counts() > 0
+    config = dataset.config
+    user_schema = fit_schema(dataset.users, config.user_columns, _mask(train, dataset.n_users))
+    item_schema = fit_schema(dataset.items, config.item_columns, candidates_N)
+    features = encode(dataset.users, user_schema, dataset.n_users)
+    data = ColdUserData(
+        train=train_histories,
+        train_features=features[train],
+        validation=histories.take(validation),
+        validation_features=features[validation],
+        window=window,
+        sizes=support_sizes(window),
+        candidates_N=candidates_N,
+        item_features=encode(dataset.items, item_schema, dataset.n_items),
+        seed=seed,
+    )
+    held_out = cold_users(histories.take(test), features[test], window, candidates_N)
+    for part, found in (("validation", validation_users(data)), ("test", held_out)):
+        if found.n_users == 0:
+            raise DataError(
+                f"{dataset.name}: no {part} user has {minimum_positives(window)} positive "
+                f"interactions, which a window of {window} needs; give more data or a smaller "
+                "--window"
+            )
+    return ColdUserSplit(data, held_out, test)
+
+
+def check_disjoint(dataset: Dataset, *parts: NDArray[np.integer]) -> None:
+    """Refuse a split in which a user takes part twice.
+
+    Raises:
+        DataError: names such a user.
+    """
+    everyone = np.concatenate(parts)
+    codes, times = np.unique(everyone, return_counts=True)
+    if len(codes) < len(everyone):
+        planted = dataset.user_ids[int(codes[times > 1][0])]
+        raise DataError(
+            f"{dataset.name}: user {planted!r} and {np.count_nonzero(times > 1) - 1} more are in "
+            "two parts of the split, so test users would leak into training; split by user"
+        )
+
+
+def _mask(codes: NDArray[np.integer], size: int) -> NDArray[np.bool_]:
+    mask = np.zeros(size, dtype=np.bool_)
+    mask[codes] = True
+    return mask
+
+
+def run_method(
+    spec: MethodSpec, split: ColdUserSplit, clock: Callable[[], float] = time.perf_counter
+) -> MethodRun:
+    """Fit one method, then measure it on the validation and the test users at every size."""
+    data = split.data
+    method = spec.make()
+    started_s = clock()
+    method.fit(data)
+    fitted_s = clock()
+    figures_nVUM = np.stack(
+        [measure(spec.name, method.score, split.test, data.candidates_N, n) for n in data.sizes]
+    )
+    scored_s = clock()
+    tuning = validation_users(data)
+    validation_n = np.array(
+        [
+            measure(spec.name, method.score, tuning, data.candidates_N, n, VIEWS[:1])[
+                0, :, 0
+            ].mean()
+            for n in data.sizes
+        ]
+    )
+    return MethodRun(
+        method=spec.name,
+        seed=data.seed,
+        figures_nVUM=figures_nVUM,
+        validation_n=validation_n,
+        settings=method.settings(),
+        fit_s=fitted_s - started_s,
+        score_s=scored_s - fitted_s,
+    )
+
+
+def run_cold_user(
+    dataset: Dataset,
+    methods: Sequence[MethodSpec],
+    seeds: Sequence[int],
+    *,
+    window: int | None = None,
+    work: Path | None = None,
+    on_run: Callable[[str], None] = lambda _: None,
+    resamples: int = 10_000,
+) -> Evaluation:
+    """Run the protocol for every method on every seed.
+
+    Args:
+        dataset: the data set.
+        methods: what to compare; names differ.
+        seeds: one split each.
+        window: largest support; None: see `split_cold_users`.
+        work: directory where finished runs are kept, and found again by a later call; None: none.
+        on_run: called with a note after every method and seed.
+        resamples: of the bootstrap.
+
+    Raises:
+        DataError: no user can be measured.
+        SettingError: no seed, no method, or two of one name.
+        ScoreError: a method's scores cannot be ranked.
+    """
+    _check_run(methods, seeds)
+    store = RunStore(work) if work is not None else None
+    histories = positives(dataset)
+    window = automatic_window(histories.lengths_U) if window is None else window
+    versions = library_versions()
+    runs: list[MethodRun] = []
+    for seed in seeds:
+        split: ColdUserSplit | None = None
+        for spec in methods:
+            key = _key(dataset, spec, seed, window, versions)
+            run = store.load(key) if store is not None else None
+            if run is None:
+                split = split or _split(dataset, histories, seed, window)
+                run = run_method(spec, split)
+                if store is not None:
+                    store.save(key, run)
+            runs.append(run)
+            on_run(f"{spec.name}, seed {seed}")
+    return summarise(
+        runs,
+        protocol=PROTOCOL,
+        dataset=_facts(dataset, histories),
+        window=window,
+        sizes=support_sizes(window),
+        baselines=[spec.name for spec in methods if spec.is_baseline],
+        versions=versions,
+        resamples=resamples,
+    )
+
+
+def _check_run(methods: Sequence[MethodSpec], seeds: Sequence[int]) -> None:
+    names = [spec.name for spec in methods]
+    if not names or len(set(names)) < len(names):
+        raise SettingError(f"--methods: {names} must be one name or more, each once")
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise SettingError(f"--seeds: {list(seeds)} must be one seed or more, each once")
+
+
+def _key(
+    dataset: Dataset, spec: MethodSpec, seed: int, window: int, versions: dict[str, str]
+) -> dict[str, Any]:
+    """All that decides a run."""
+    return {
+        "protocol": PROTOCOL,
+        "data": dataset.sha256,
+        "config": dataset.config.model_dump(mode="json"),
+        "method": spec.name,
+        "variant": spec.variant,
+        "seed": seed,
+        "window": window,
+        "code": code_hash(spec.is_baseline),
+        "versions": versions,
+    }
+
+
+def _facts(dataset: Dataset, histories: Histories) -> dict[str, Any]:
+    return {
+        "name": dataset.name,
+        "sha256": dataset.sha256,
+        "users": dataset.n_users,
+        "items": dataset.n_items,
+        "interactions": len(dataset.interactions),
+        "positives": len(histories.item_E),
+        "positive_rule": str(dataset.config.rules.positive or "every interaction"),
+    }

@@ -1,0 +1,64 @@
+"""The methods that `recsvc-train evaluate` knows, by name.
+
+Knows nothing of protocols. To add a method, add a line to `METHODS`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from training.baselines.blend import Blended
+from training.baselines.demo_pop import DemoPop
+from training.baselines.ease import EASE
+from training.baselines.ials import IALS
+from training.baselines.item_knn import ItemKNN
+from training.baselines.popularity import LatePopularity, Popularity, Random
+from training.baselines.pure_svd import PureSVD
+from training.errors import SettingError
+from training.methods import Method
+
+
+@dataclass(frozen=True, slots=True)
+class MethodSpec:
+    """How to make a fresh method."""
+
+    name: str
+    """As it stands in tables; differs between all methods of one run."""
+    make: Callable[[], Method]
+    is_baseline: bool
+    """Whether other methods are compared with it."""
+    variant: str = ""
+    """Tells two specs of one name apart in the store of finished runs."""
+
+
+def _ours() -> Method:
+    # Imported here: torch takes a second, and the baselines do without.
+    from training.meta_learned import MetaLearned
+
+    return MetaLearned()
+
+
+METHODS: tuple[MethodSpec, ...] = (
+    MethodSpec("random", Random, is_baseline=True),
+    MethodSpec("popularity", Popularity, is_baseline=True),
+    MethodSpec("late-popularity", LatePopularity, is_baseline=True),
+    MethodSpec("demo-pop", DemoPop, is_baseline=True),
+    MethodSpec("item-knn", lambda: Blended(ItemKNN()), is_baseline=True),
+    MethodSpec("ease", lambda: Blended(EASE()), is_baseline=True),
+    MethodSpec("pure-svd", lambda: Blended(PureSVD()), is_baseline=True),
+    MethodSpec("ials", lambda: Blended(IALS()), is_baseline=True),
+    MethodSpec("ours", _ours, is_baseline=False),
+)
+
+
+def find_methods(names: Sequence[str]) -> tuple[MethodSpec, ...]:
+    """The methods of these names, in the order of `METHODS`; all of them where none is named.
+
+    Raises:
+        SettingError: a name is unknown.
+    """
+    known = {spec.name for spec in METHODS}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        allowed = ", ".join(spec.name for spec in METHODS)
+        raise SettingError(f"--methods: no method {unknown[0]!r}; there are {allowed}")
+    return tuple(spec for spec in METHODS if not names or spec.name in names)
