@@ -96,6 +96,8 @@ class Connection:
             async with asyncio.timeout(block_s + self._timeout_s):
                 return await self._blocking.execute_command(*args)
         except (RedisError, OSError, TimeoutError) as exc:
+            if self.is_cluster:
+                await self._blocking.aclose()  # the next call looks for the nodes again
             raise self._failure(exc) from exc
 
     async def close(self) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from recsvc.errors import InvalidInputError, PartitionMismatchError
 from recsvc.state.events import AppendResult, Event
-from recsvc.state.keys import log_key, partition_of, user_keys
+from recsvc.state.keys import log_key, user_keys
 from recsvc.state.store import StateStore
 from recsvc.telemetry import Metrics
 from tests.recsvc.state.conftest import TEST_SETTINGS, Backend
@@ -211,9 +211,3 @@ async def test_the_counters_tell_new_events_from_duplicates(backend: Backend) ->
     text = metrics.render()[0].decode()
     assert "recsvc_events_accepted_total 2.0" in text
     assert "recsvc_events_duplicate_total 1.0" in text
-
-
-def test_the_partition_of_a_user_never_changes() -> None:
-    """Known answers: data written by one version are found by every later one."""
-    users = ["ada", "bob", "用户"]
-    assert [partition_of(u.encode(), 256) for u in users] == [39, 146, 94]
