@@ -293,6 +293,19 @@ def evaluate_command(
         typer.echo(render(found))
 
 
+@app.command("demo")
+def demo_command(
+    work: Annotated[Path, typer.Option(help="Directory for all that the demo makes.")] = Path(
+        ".demo"
+    ),
+    port: Annotated[int, typer.Option(help="Of the service; 0 takes a free one.")] = 8000,
+) -> None:
+    """Show the product on MovieLens-100K; stays up when run on a terminal."""
+    from training.demo import run_demo
+
+    run_demo(work, port, typer.echo, stay=sys.stdin.isatty())
+
+
 def tell(sentence: str) -> None:
     """Say what is going on, on standard error."""
     typer.echo(sentence, err=True)
