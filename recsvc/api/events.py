@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
-from recsvc.api.context import Here
+from recsvc.api.context import context
 from recsvc.api.models import EventIn, EventsIn, EventsOut
 from recsvc.api.problems import documented
 from recsvc.errors import PayloadTooLargeError
@@ -19,11 +19,12 @@ router = APIRouter(tags=["events"])
     summary="Record interactions; durable before the answer",
     responses=documented(400, 413, 422, 503),
 )
-async def record_events(body: EventsIn, here: Here) -> EventsOut:
+async def record_events(body: EventsIn, request: Request) -> EventsOut:
     """Events may come out of order and from the future; each changes its user's next list.
 
     After a 503 send the same events again with the same `event_id`s: none counts twice.
     """
+    here = context(request)
     limit = here.settings.max_events_per_request
     if len(body.events) > limit:
         raise PayloadTooLargeError(

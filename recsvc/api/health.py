@@ -1,9 +1,9 @@
 """Whether the process lives, whether it can answer, and its metrics."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from recsvc.api.context import Here
+from recsvc.api.context import context
 from recsvc.api.models import Alive, Ready
 from recsvc.api.problems import documented
 from recsvc.errors import StateUnavailableError
@@ -23,8 +23,9 @@ async def livez() -> Alive:
     summary="Whether requests are answered",
     responses=documented(503),
 )
-async def readyz(here: Here) -> Ready:
+async def readyz(request: Request) -> Ready:
     """200 once a model is loaded. Redis is reported, not required: reads go on without it."""
+    here = context(request)
     version = here.recommender.model.version
     try:
         await here.state.ping()
@@ -40,7 +41,7 @@ async def readyz(here: Here) -> Ready:
     response_class=Response,
     responses={200: {"content": {"text/plain": {"example": "recsvc_events_accepted_total 1.0"}}}},
 )
-async def metrics(here: Here) -> Response:
+async def metrics(request: Request) -> Response:
     """In Prometheus' text format."""
-    body, content_type = here.metrics.render()
+    body, content_type = context(request).metrics.render()
     return Response(body, media_type=content_type)

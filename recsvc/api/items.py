@@ -1,8 +1,8 @@
 """Items at run time: new ones, changed ones, hidden ones."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
-from recsvc.api.context import Here
+from recsvc.api.context import context
 from recsvc.api.fields import ItemIdPath
 from recsvc.api.models import ItemIn, ItemsOut, ItemsPost, ItemView
 from recsvc.api.problems import documented
@@ -16,9 +16,9 @@ router = APIRouter(tags=["items"])
     summary="Add or change an item; recommendable at once",
     responses=documented(400, 413, 422, 503),
 )
-async def put_item(here: Here, item_id: ItemIdPath, body: ItemIn) -> ItemsOut:
+async def put_item(request: Request, item_id: ItemIdPath, body: ItemIn) -> ItemsOut:
     """Replaces its features. A trained item keeps the vector it learned."""
-    ignored = await here.recommender.put_items({item_id: dict(body.features)})
+    ignored = await context(request).recommender.put_items({item_id: dict(body.features)})
     return _changed(ignored)
 
 
@@ -28,9 +28,9 @@ async def put_item(here: Here, item_id: ItemIdPath, body: ItemIn) -> ItemsOut:
     summary="Add or change one item or many",
     responses=documented(400, 413, 422, 503),
 )
-async def post_items(here: Here, body: ItemsPost) -> ItemsOut:
+async def post_items(request: Request, body: ItemsPost) -> ItemsOut:
     """The same as PUT, with the ids in the body. A wrong item refuses them all."""
-    return _changed(await here.recommender.put_items(body.by_id()))
+    return _changed(await context(request).recommender.put_items(body.by_id()))
 
 
 @router.get(
@@ -39,9 +39,9 @@ async def post_items(here: Here, body: ItemsPost) -> ItemsOut:
     summary="An item as it is known now",
     responses=documented(404, 422, 503),
 )
-async def get_item(here: Here, item_id: ItemIdPath) -> ItemView:
+async def get_item(request: Request, item_id: ItemIdPath) -> ItemView:
     """Its features, and whether its vector was learned."""
-    item = here.recommender.item(item_id)
+    item = context(request).recommender.item(item_id)
     return ItemView(item_id=item.item_id, features=item.features, trained=item.trained)
 
 
@@ -52,9 +52,9 @@ async def get_item(here: Here, item_id: ItemIdPath) -> ItemView:
     status_code=204,
     responses=documented(404, 422, 503),
 )
-async def hide_item(here: Here, item_id: ItemIdPath) -> None:
+async def hide_item(request: Request, item_id: ItemIdPath) -> None:
     """PUT brings it back. Harmless when repeated."""
-    await here.recommender.hide_item(item_id)
+    await context(request).recommender.hide_item(item_id)
 
 
 def _changed(ignored: dict[str, list[str]]) -> ItemsOut:

@@ -101,6 +101,21 @@ class RecommendIn(Strict):
     explain: bool = False
 
 
+class ListParameters(BaseModel):
+    """Query parameters of a stored user's list. Others are ignored."""
+
+    k: Annotated[int, Field(ge=1)] = 10
+    """Longest list; shorter where fewer items are left."""
+    exclude_seen: bool = True
+    """Leave out the items of the user's events."""
+    category: list[Text] = []
+    """Only items with this value in any categorical column; repeatable (or)."""
+    explain: bool = False
+    diversity: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.0
+    explore: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    """Seed of a random list; without it the answer is deterministic."""
+
+
 class ReasonOut(BaseModel):
     item_id: str
     contribution: float

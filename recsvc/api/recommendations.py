@@ -2,13 +2,14 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 
-from recsvc.api.context import Here, check_k
-from recsvc.api.fields import ItemIdPath, Text, UserIdPath
+from recsvc.api.context import check_k, context
+from recsvc.api.fields import ItemIdPath, UserIdPath
 from recsvc.api.models import (
     AdaptationOut,
     ItemOut,
+    ListParameters,
     ReasonOut,
     RecommendIn,
     RecommendOut,
@@ -31,29 +32,20 @@ K = Annotated[int, Query(ge=1, description="Longest list; shorter where fewer it
     response_model_exclude_none=True,
 )
 async def get_recommendations(
-    here: Here,
+    request: Request,
     user_id: UserIdPath,
-    k: K = 10,
-    exclude_seen: bool = True,
-    category: Annotated[
-        list[Text] | None,
-        Query(description="Only items with this value in any categorical column; repeatable (or)."),
-    ] = None,
-    explain: bool = False,
-    diversity: Annotated[float, Query(ge=0, le=1, allow_inf_nan=False)] = 0.0,
-    explore: Annotated[
-        int | None, Query(ge=0, lt=2**63, description="Seed of a random list.")
-    ] = None,
+    wanted: Annotated[ListParameters, Query()],
 ) -> RecommendOut:
     """An unknown user is a new one and gets a list from the prior."""
+    here = context(request)
     query = ListQuery(
-        k=check_k(k, here.settings),
+        k=check_k(wanted.k, here.settings),
         user_id=user_id,
-        exclude_seen=exclude_seen,
-        categories=tuple(category or ()),
-        diversity=diversity,
-        explore=explore,
-        explain=explain,
+        exclude_seen=wanted.exclude_seen,
+        categories=tuple(wanted.category),
+        diversity=wanted.diversity,
+        explore=wanted.explore,
+        explain=wanted.explain,
     )
     return _answer(await here.recommender.recommend(query))
 
@@ -65,8 +57,9 @@ async def get_recommendations(
     responses=documented(400, 413, 422, 503),
     response_model_exclude_none=True,
 )
-async def recommend(body: RecommendIn, here: Here) -> RecommendOut:
+async def recommend(body: RecommendIn, request: Request) -> RecommendOut:
     """One call, nothing stored: adapts to `support`, on top of the user's own events if named."""
+    here = context(request)
     query = ListQuery(
         k=check_k(body.k, here.settings),
         user_id=body.user_id,
@@ -95,8 +88,9 @@ async def recommend(body: RecommendIn, here: Here) -> RecommendOut:
     responses=documented(404, 422, 503),
     response_model_exclude_none=True,
 )
-async def similar_items(here: Here, item_id: ItemIdPath, k: K = 10) -> SimilarOut:
+async def similar_items(request: Request, item_id: ItemIdPath, k: K = 10) -> SimilarOut:
     """By the cosine of the item vectors."""
+    here = context(request)
     items = here.recommender.similar(item_id, check_k(k, here.settings))
     return SimilarOut(item_id=item_id, items=[_item(i) for i in items])
 

@@ -1,8 +1,8 @@
 """Users: their features, all that is kept about them, and its erasure."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
-from recsvc.api.context import Here
+from recsvc.api.context import context
 from recsvc.api.fields import UserIdPath
 from recsvc.api.models import Erased, UserExport, UserIn, UserOut
 from recsvc.api.problems import documented
@@ -16,9 +16,9 @@ router = APIRouter(tags=["users"])
     summary="Set a user's features",
     responses=documented(400, 413, 422, 503),
 )
-async def put_user(here: Here, user_id: UserIdPath, body: UserIn) -> UserOut:
+async def put_user(request: Request, user_id: UserIdPath, body: UserIn) -> UserOut:
     """Replaces those given before. The user's next list starts from them."""
-    ignored = await here.recommender.put_user(user_id, dict(body.features))
+    ignored = await context(request).recommender.put_user(user_id, dict(body.features))
     return UserOut(user_id=user_id, ignored=ignored)
 
 
@@ -28,9 +28,9 @@ async def put_user(here: Here, user_id: UserIdPath, body: UserIn) -> UserOut:
     summary="All that is kept about a user",
     responses=documented(404, 422, 503),
 )
-async def export_user(here: Here, user_id: UserIdPath) -> UserExport:
+async def export_user(request: Request, user_id: UserIdPath) -> UserExport:
     """Features, events, adapted states."""
-    return UserExport(**await here.recommender.export_user(user_id))
+    return UserExport(**await context(request).recommender.export_user(user_id))
 
 
 @router.delete(
@@ -39,6 +39,6 @@ async def export_user(here: Here, user_id: UserIdPath) -> UserExport:
     summary="Erase a user, verified",
     responses=documented(422, 503),
 )
-async def erase_user(here: Here, user_id: UserIdPath) -> Erased:
+async def erase_user(request: Request, user_id: UserIdPath) -> Erased:
     """Removes features, events, log entries and adapted states. Harmless when repeated."""
-    return Erased(user_id=user_id, erased=await here.recommender.erase_user(user_id))
+    return Erased(user_id=user_id, erased=await context(request).recommender.erase_user(user_id))

@@ -1,8 +1,8 @@
 """GET /v1/models: which versions there are, which serves, and what failed."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
-from recsvc.api.context import Here
+from recsvc.api.context import context
 from recsvc.api.models import ActiveModel, ModelsOut, VersionOut
 from recsvc.api.problems import documented
 from recsvc.errors import NotReadyError
@@ -18,9 +18,9 @@ router = APIRouter(tags=["models"])
     responses=documented(503),
     response_model_exclude_none=True,
 )
-async def list_models(here: Here) -> ModelsOut:
+async def list_models(request: Request) -> ModelsOut:
     """A version that could not be loaded shows why; the one before serves on."""
-    recommender = here.recommender
+    recommender = context(request).recommender
     status = await recommender.rollout.status()
     roles = {status.previous: "previous", status.active: "active"}
     names = sorted({*status.versions, *status.failures, *(v for v in roles if v)})

@@ -68,6 +68,7 @@ class ServingModel:
         self._metrics = metrics
         self._dims = bundle.manifest.adaptation.dims
         self._applied: dict[str, Mapping[str, Any] | None] = {}
+        self._blank_D = self._prior({})
 
     def apply(self, items: Mapping[str, Mapping[str, Any] | None]) -> list[str]:
         """Bring run-time items into the catalogue; those that are there already cost nothing.
@@ -111,6 +112,9 @@ class ServingModel:
         Raises:
             SchemaError: a value is wrong.
         """
+        return self._prior(features) if features else self._blank_D
+
+    def _prior(self, features: Mapping[str, Any]) -> Floats:
         schema = self.manifest.dataset.user_features
         prior_D: Floats = user_prior(self.bundle.graphs, schema, [features])[0]
         return prior_D

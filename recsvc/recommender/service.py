@@ -5,6 +5,7 @@ store is gone: they rest on what this process read last, or on nothing, and say 
 pretend: they raise.
 """
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -31,6 +32,9 @@ from recsvc.rollout import Rollout
 from recsvc.state.events import Event, UserSnapshot
 from recsvc.state.store import StateStore
 from recsvc.telemetry import Metrics
+
+KEEP_STATE_ABOVE_S = 0.0005
+"""Adapted states that took less to compute are not kept: asking the store again costs as much."""
 
 _log = structlog.get_logger("recsvc.recommender")
 
@@ -76,6 +80,8 @@ class Recommender:
         clock: the time now, UTC.
         new_id: makes ids for answers.
         metrics: counts degraded answers.
+        timer_s: seconds, to tell what a state cost.
+        keep_above_s: states that cost more are kept in the store.
     """
 
     def __init__(
@@ -87,6 +93,8 @@ class Recommender:
         clock: Callable[[], datetime],
         new_id: Callable[[], str],
         metrics: Metrics,
+        timer_s: Callable[[], float] = time.perf_counter,
+        keep_above_s: float = KEEP_STATE_ABOVE_S,
     ) -> None:
         self.rollout = rollout
         self._state = state
@@ -95,6 +103,8 @@ class Recommender:
         self._clock = clock
         self._new_id = new_id
         self._metrics = metrics
+        self._timer_s = timer_s
+        self._keep_above_s = keep_above_s
 
     @property
     def model(self) -> ServingModel:
@@ -263,7 +273,7 @@ class Recommender:
     async def _state_of(
         self, model: ServingModel, query: Query, user: _User, view: UserView, prior_D: Floats
     ) -> Floats:
-        """The adapted state: from the store where it is there, else computed and kept there."""
+        """The adapted state: from the store where it is there, else computed, and kept if dear."""
         snapshot = user.snapshot
         if snapshot is None or query.support or query.user_features or not len(view):
             return model.adapt(prior_D, view)
@@ -273,15 +283,20 @@ class Recommender:
             stored_P = np.frombuffer(snapshot.state, dtype=np.float32)
             if len(stored_P) == model.manifest.adaptation.state_dims:
                 return stored_P
+        started_s = self._timer_s()
         state_P = model.adapt(prior_D, view)
-        assert query.user_id is not None
+        if self._timer_s() - started_s > self._keep_above_s:
+            await self._keep(query.user_id, model.version, snapshot.revision, state_P)
+        return state_P
+
+    async def _keep(
+        self, user_id: str | None, version: str, revision: int, state_P: Floats
+    ) -> None:
+        assert user_id is not None
         try:
-            await self._state.write_state(
-                query.user_id, model.version, snapshot.revision, state_P.tobytes()
-            )
+            await self._state.write_state(user_id, version, revision, state_P.tobytes())
         except StateUnavailableError as exc:
             _log.warning("adapted state not kept", error=str(exc))
-        return state_P
 
     def _now_ms(self) -> int:
         return int(self._clock().timestamp() * 1000)
