@@ -77,7 +77,12 @@ def _lifespan(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         state = StateStore.open(redis_url, settings, metrics)
         rollout, feed = connect(
-            Registry(settings.registry), state, settings.registry_poll_s, _now, metrics
+            Registry(settings.registry),
+            state,
+            settings.registry_poll_s,
+            _now,
+            metrics,
+            settings.device,
         )
         recommender = Recommender(
             rollout, state, feed, KnownUsers(time.monotonic), _now, _new_id, metrics

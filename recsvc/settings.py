@@ -77,6 +77,8 @@ class Settings(BaseSettings):
     """Longest list that a request may ask for."""
     max_events_per_request: int = Field(default=10_000, ge=1, le=100_000)
     """Most events in one POST."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where the model's graphs run. `cuda` is refused at start where it is not there."""
     registry_poll_s: float = Field(default=1.0, gt=0, le=3600)
     """How often the service looks for a new current bundle."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -47,7 +47,7 @@ def run_service(flags: Mapping[str, Any]) -> None:
     configure_logging(settings.log_level, settings.log_format)
     registry = Registry(settings.registry)
     version = current_version(registry)
-    load_bundle(registry.open(version))
+    load_bundle(registry.open(version), settings.device)
     with ExitStack() as stack:
         stack.enter_context(_stop_on_sigterm())
         listener = stack.enter_context(_listen(settings.host, settings.port))

@@ -240,6 +240,7 @@ def test_a_taken_port_is_named(registry: Path) -> None:
         (("--redis-url", "http://x"), {}, "--redis-url"),
         ((), {"RECSVC_MAX_K": "many"}, "RECSVC_MAX_K"),
         ((), {"RECSVC_MAX_KK": "5"}, "RECSVC_MAX_K?"),
+        ((), {"RECSVC_DEVICE": "tpu"}, "RECSVC_DEVICE"),
         (("--host", "no.such.host.invalid"), {}, "no.such.host.invalid"),
         (("--regisrty", "x"), {}, "--regisrty"),
     ],
