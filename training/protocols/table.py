@@ -53,8 +53,8 @@ def _means(evaluation: Evaluation, view: str, metric: str) -> str:
 
 
 def _differences(evaluation: Evaluation, method: str) -> str:
-    """Masked nDCG@10 of one method minus each baseline, in per cent; * where 0 is outside."""
-    header = [f"{method} minus, masked nDCG@10", *(f"n={n}" for n in evaluation.sizes)]
+    """Masked nDCG@10 of one method minus each baseline, in per cent of the baseline."""
+    header = [f"{method} minus, nDCG@10, masked, %", *(f"n={n}" for n in evaluation.sizes)]
     rows = []
     for against in [*evaluation.baselines, BEST_ON_VALIDATION, BEST_ON_TEST]:
         found = [
@@ -62,14 +62,17 @@ def _differences(evaluation: Evaluation, method: str) -> str:
             for d in evaluation.differences
             if (d.method, d.against, d.view, d.metric) == (method, against, "masked", "ndcg@10")
         ]
-        rows.append([against, *(_difference(d) for d in found)])
-    note = "paired on the same users; [95 % interval], * where it leaves 0 out; per cent of theirs"
+        rows.append([against, *(_percent(d) for d in found)])
+    note = "paired on the same users; [95 % interval]; * where 0 is outside of it"
     return f"{_grid([header, *rows])}\n{note}"
 
 
-def _difference(d: Difference) -> str:
-    star = "*" if d.low > 0 or d.high < 0 else ""
-    return f"{d.mean:+.4f}{star} [{d.low:+.4f}, {d.high:+.4f}] {100 * d.relative:+.1f}%"
+def _percent(d: Difference) -> str:
+    if d.relative == 0.0:
+        return f"{d.mean:+.4f}"
+    scale = 100.0 * d.relative / d.mean
+    star = "*" if d.low > 0 or d.high < 0 else " "
+    return f"{100 * d.relative:+.1f} [{scale * d.low:+.1f}, {scale * d.high:+.1f}]{star}"
 
 
 def _seconds(evaluation: Evaluation) -> str:
