@@ -18,6 +18,7 @@ router = APIRouter(tags=["events"])
     operation_id="recordEvents",
     summary="Record interactions; durable before the answer",
     responses=documented(400, 413, 422, 503),
+    response_model_exclude_none=True,
 )
 async def record_events(body: EventsIn, request: Request) -> EventsOut:
     """Events may come out of order and from the future; each changes its user's next list.
@@ -37,7 +38,7 @@ async def record_events(body: EventsIn, request: Request) -> EventsOut:
     return EventsOut(
         accepted=recorded.accepted,
         duplicates=recorded.duplicates,
-        unknown_items=recorded.unknown_items,
+        unknown_items=recorded.unknown_items or None,
     )
 
 

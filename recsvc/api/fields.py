@@ -4,7 +4,7 @@ Knows nothing of what they are used for. A wrong value is refused with what is a
 """
 
 import math
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 from urllib.parse import unquote_to_bytes
 
@@ -12,9 +12,10 @@ from fastapi import Path
 from pydantic import AfterValidator, BeforeValidator, Field, FiniteFloat, WithJsonSchema
 
 MAX_ID_CHARS = 256
-MAX_EPOCH_S = 1e11
-"""Seconds since 1970 beyond this (the year 5138) are taken for milliseconds and refused."""
+MIN_EPOCH_S, MAX_EPOCH_S = -62_135_596_800, 100_000_000_000
+"""The years 1 and 5138; what is beyond is taken for milliseconds and refused."""
 _INT64 = 2**63
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def check_unicode(text: str) -> str:
@@ -47,14 +48,19 @@ def parse_timestamp(value: Any) -> int:
             moment = datetime.fromisoformat(value)
             if moment.tzinfo is None:
                 moment = moment.replace(tzinfo=UTC)
-            return math.floor(moment.timestamp() * 1000)
+            return (moment - _EPOCH) // timedelta(milliseconds=1)
         except (ValueError, OverflowError) as exc:
             raise ValueError(f"{value!r} is no RFC 3339 time such as 2026-01-31T12:00:00Z") from exc
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"{value!r} is neither an RFC 3339 time nor seconds since 1970")
-    if abs(value) > MAX_EPOCH_S:
-        raise ValueError(f"{value!r} is beyond the year 5000: send seconds, not milliseconds")
+    if not MIN_EPOCH_S <= value <= MAX_EPOCH_S:
+        raise ValueError("not within the years 1 to 5138: send seconds since 1970, no milliseconds")
     return math.floor(value * 1000)
+
+
+def format_timestamp(timestamp_ms: int) -> str:
+    """Milliseconds since 1970 UTC as RFC 3339 text, which `parse_timestamp` reads back."""
+    return (_EPOCH + timedelta(milliseconds=timestamp_ms)).isoformat()
 
 
 Text = Annotated[str, AfterValidator(check_unicode)]

@@ -52,14 +52,13 @@ class EventsIn(Strict):
 
 
 class EventsOut(BaseModel):
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"accepted": 1, "duplicates": 0, "unknown_items": 0}]}
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [{"accepted": 1, "duplicates": 0}]})
 
     accepted: int
     duplicates: int
-    unknown_items: int
-    """Events on items that are not in the catalogue; kept, for they may be added later."""
+    unknown_items: int | None = None
+    """Events on items that are not in the catalogue, where there are any; they are kept, for the
+    items may be added later."""
 
 
 class SupportRow(BaseModel):

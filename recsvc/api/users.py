@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request
 
 from recsvc.api.context import context
-from recsvc.api.fields import UserIdPath
+from recsvc.api.fields import UserIdPath, format_timestamp
 from recsvc.api.models import Erased, UserExport, UserIn, UserOut
 from recsvc.api.problems import documented
 
@@ -30,7 +30,9 @@ async def put_user(request: Request, user_id: UserIdPath, body: UserIn) -> UserO
 )
 async def export_user(request: Request, user_id: UserIdPath) -> UserExport:
     """Features, events, adapted states."""
-    return UserExport(**await context(request).recommender.export_user(user_id))
+    kept = await context(request).recommender.export_user(user_id)
+    events = [{**e, "timestamp": format_timestamp(e["timestamp"])} for e in kept["events"]]
+    return UserExport(**{**kept, "events": events})
 
 
 @router.delete(

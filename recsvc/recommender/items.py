@@ -27,10 +27,10 @@ class ItemFeed:
 
     Args:
         state: the store that all replicas share.
-        apply: told of every batch of changes, in order.
+        apply: told of the items that changed, batch by batch.
     """
 
-    def __init__(self, state: StateStore, apply: Callable[[Sequence[Change]], None]) -> None:
+    def __init__(self, state: StateStore, apply: Callable[[Mapping[str, Features]], None]) -> None:
         self._state = state
         self._apply = apply
         self._position: str | None = None
@@ -44,8 +44,7 @@ class ItemFeed:
             StateUnavailableError: the store does not answer.
         """
         position, items = await self._state.items_snapshot()
-        changed = [(i, f) for i, f in items.items() if i not in self.items or self.items[i] != f]
-        self.note(changed)
+        self.note(list(items.items()))
         self._position = position
 
     async def run(self) -> None:
@@ -62,10 +61,15 @@ class ItemFeed:
                 await asyncio.sleep(RETRY_S)
 
     def note(self, changes: Sequence[Change]) -> None:
-        """Take changes into account here, before or after they come through the stream."""
-        if changes:
-            self.items.update(changes)
-            self._apply(changes)
+        """Take changes into account here, before or after they come through the stream.
+
+        Of several changes of one item the last counts; what is known already is not applied again.
+        """
+        latest = dict(changes)
+        new = {i: f for i, f in latest.items() if i not in self.items or self.items[i] != f}
+        if new:
+            self.items.update(new)
+            self._apply(new)
 
     async def _follow(self) -> None:
         assert self._position is not None

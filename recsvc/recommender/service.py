@@ -5,6 +5,7 @@ store is gone: they rest on what this process read last, or on nothing, and say 
 pretend: they raise.
 """
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +25,7 @@ from recsvc.errors import (
     StateUnavailableError,
     UserNotFoundError,
 )
-from recsvc.recommender.items import Change, Features, ItemFeed
+from recsvc.recommender.items import Features, ItemFeed
 from recsvc.recommender.known_users import KnownUsers
 from recsvc.recommender.model import ServingModel, UserView, item_not_found
 from recsvc.recommender.values import Answer, Query, RankedItem, SessionEvent, Strategy
@@ -35,6 +36,9 @@ from recsvc.telemetry import Metrics
 
 KEEP_STATE_ABOVE_S = 0.0005
 """Adapted states that took less to compute are not kept: asking the store again costs as much."""
+
+CHECKED_AT_ONCE = 100
+"""Items that are checked before other requests have their turn."""
 
 _log = structlog.get_logger("recsvc.recommender")
 
@@ -170,11 +174,14 @@ class Recommender:
             StateUnavailableError: they may or may not be stored; repeating is safe.
         """
         ignored = {}
-        for item_id, features in items.items():
+        catalogue = self.model.catalogue
+        for number, (item_id, features) in enumerate(items.items(), start=1):
             try:
-                ignored[item_id] = self.model.catalogue.check(features)
+                ignored[item_id] = catalogue.check(features)
             except SchemaError as exc:
                 raise InvalidInputError(f"item {item_id!r}: {exc}") from exc
+            if number % CHECKED_AT_ONCE == 0:
+                await asyncio.sleep(0)  # others have their turn
         await self._state.put_items(items)
         self._feed.note(list(items.items()))
         return ignored
@@ -325,10 +332,10 @@ def connect(
         apply(model, dict(feed.items))
         return model
 
-    def forward(changes: Sequence[Change]) -> None:
-        metrics.item_changes_applied.inc(len(changes))
+    def forward(items: Mapping[str, Features]) -> None:
+        metrics.item_changes_applied.inc(len(items))
         if rollout.active is not None:
-            apply(rollout.active.model, dict(changes))
+            apply(rollout.active.model, items)
 
     def install(model: ServingModel) -> None:
         apply(model, feed.items)

@@ -1,13 +1,13 @@
 """The feed of run-time items, over a real Redis."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import pytest
 
 from recsvc.recommender import ItemFeed
-from recsvc.recommender.items import Change
+from recsvc.recommender.items import Features
 from recsvc.settings import Settings
 from recsvc.state.store import StateStore
 from tests.recsvc.redis_server import DEADLINE_S, RedisServer
@@ -23,15 +23,15 @@ async def store(redis_server: RedisServer) -> AsyncIterator[StateStore]:
 
 
 class Replica:
-    """A feed and what it was told, in order."""
+    """A feed and what it passed on, in order."""
 
     def __init__(self, store: StateStore) -> None:
-        self.changes: list[Change] = []
+        self.applied: list[dict[str, Features]] = []
         self._more = asyncio.Event()
         self.feed = ItemFeed(store, self._note)
 
-    def _note(self, changes: Sequence[Change]) -> None:
-        self.changes += changes
+    def _note(self, items: Mapping[str, Features]) -> None:
+        self.applied.append(dict(items))
         self._more.set()
 
     async def wait_for(self, condition: Callable[[dict[str, Any]], bool]) -> None:
@@ -87,3 +87,11 @@ async def test_a_lost_redis_is_caught_up_with(store: StateStore, short_dir: Any)
     await lost.close()
     await other.close()
     server.kill()
+
+
+async def test_what_is_known_is_not_applied_again(store: StateStore) -> None:
+    """A change that was noted here and then comes through the stream costs nothing."""
+    replica = Replica(store)
+    replica.feed.note([("a", {"x": 1}), ("a", {"x": 2})])
+    replica.feed.note([("a", {"x": 1}), ("a", {"x": 2}), ("b", None)])
+    assert replica.applied == [{"a": {"x": 2}}, {"b": None}]
