@@ -29,6 +29,8 @@ Device = Literal["auto", "cpu", "cuda"]
 _SHRINKAGE_STRENGTHS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 _MIN_STEPS = 16
 """An epoch takes at least so many steps: small data sets are passed several times."""
+_MAX_STEPS = 64
+"""An epoch takes at most so many steps: of a large data set it sees a random part."""
 _LOGIT_CELLS = 6_000_000
 """Largest B x N of one batch: bounds the memory of a step at about 0.4 GB."""
 
@@ -176,7 +178,8 @@ class MetaTrainer:
         rng = np.random.default_rng([self.config.seed, epoch])
         pieces = max(1, round(len(self.eligible_U) / self.batch_users))
         for _ in range(-(-_MIN_STEPS // pieces)):
-            for users_B in np.array_split(rng.permutation(self.eligible_U), pieces):
+            order_U = rng.permutation(self.eligible_U)
+            for users_B in np.array_split(order_U, pieces)[:_MAX_STEPS]:
                 yield self._batch(users_B, rng)
 
     def _batch(self, users_B: NDArray[np.int64], rng: np.random.Generator) -> Batch:
