@@ -6,7 +6,10 @@ Redis that is away at that moment is not waited for: lists are degraded until it
 
 import asyncio
 import contextlib
+import multiprocessing
 import os
+import signal
+import threading
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -75,6 +78,7 @@ def _lifespan(
 ) -> Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]]:
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        _end_with_parent()
         state = StateStore.open(redis_url, settings, metrics)
         rollout, feed = connect(
             Registry(settings.registry),
@@ -105,6 +109,19 @@ def _lifespan(
                 mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]  # untyped there
 
     return lifespan
+
+
+def _end_with_parent() -> None:
+    """Stop this worker when the process that started it is gone, however it went."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="end-with-parent", daemon=True).start()
 
 
 async def _greet(state: StateStore, feed: ItemFeed) -> None:

@@ -3,7 +3,6 @@
 Knows nothing of what they are used for. A wrong value is refused with what is allowed.
 """
 
-import math
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 from urllib.parse import unquote_to_bytes
@@ -51,11 +50,13 @@ def parse_timestamp(value: Any) -> int:
             return (moment - _EPOCH) // timedelta(milliseconds=1)
         except (ValueError, OverflowError) as exc:
             raise ValueError(f"{value!r} is no RFC 3339 time such as 2026-01-31T12:00:00Z") from exc
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"{value!r} is neither an RFC 3339 time nor seconds since 1970")
-    if not MIN_EPOCH_S <= value <= MAX_EPOCH_S:
-        raise ValueError("not within the years 1 to 5138: send seconds since 1970, no milliseconds")
-    return math.floor(value * 1000)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not MIN_EPOCH_S <= value <= MAX_EPOCH_S:  # false for NaN too
+        raise ValueError(
+            "neither an RFC 3339 time nor seconds since 1970 within the years 1 to 5138 "
+            "(milliseconds are too large)"
+        )
+    return int(value * 1000 // 1)
 
 
 def format_timestamp(timestamp_ms: int) -> str:

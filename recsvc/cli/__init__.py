@@ -89,7 +89,7 @@ def archive(
             "no Redis is named; give --redis-url (of a running `recsvc serve` with embedded Redis: "
             "the unix:// URL that it prints)"
         )
-    configure_logging(settings.log_level, settings.log_format)
+    configure_logging(settings.log_level, settings.log_format, sys.stderr)
     result = asyncio.run(run_archive(settings.redis_url, out, settings, once=once))
     typer.echo(
         f"{result.events} events, {result.user_features} user features, "

