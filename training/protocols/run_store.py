@@ -65,7 +65,8 @@ class RunStore:
         """The run of this key, or None where there is none that can be read."""
         path = self._path(key)
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            # Opened here: where the file is damaged, numpy would leave it open.
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
                 facts = json.loads(str(arrays["facts"]))
                 return MethodRun(
                     figures_nVUM=arrays["figures_nVUM"],

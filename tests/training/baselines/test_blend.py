@@ -29,7 +29,8 @@ class FewSettings:
     def fit(self, data: ColdUserData, settings: Any) -> Any:
         def fold_in(support_BS: NDArray[np.int32]) -> NDArray[np.float32]:
             own = (np.arange(2 * GROUP) < GROUP) == (support_BS[:, :1] < GROUP)
-            return (own * settings["knowledge"]).astype(np.float32)
+            scores_BN: NDArray[np.float32] = (own * settings["knowledge"]).astype(np.float32)
+            return scores_BN
 
         return fold_in
 
