@@ -62,9 +62,13 @@ class ServiceProcess:
         self._process = subprocess.Popen(
             self._command, env=self._environment, stdout=self._log, stderr=self._log
         )
-        address = eventually(self._address, "the service names its address")
-        self._client = httpx.Client(base_url=address, timeout=30.0)
-        eventually(self._is_ready, "the service is ready")
+        try:
+            address = eventually(self._address, "the service names its address")
+            self._client = httpx.Client(base_url=address, timeout=30.0)
+            eventually(self._is_ready, "the service is ready")
+        except BaseException:
+            self.stop(signal.SIGKILL)
+            raise
         return self
 
     @property
