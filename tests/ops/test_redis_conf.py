@@ -30,7 +30,7 @@ def server() -> Iterator[RedisServer]:
         server.kill()
 
 
-def log_for_ever(client: redis.Redis, acknowledged: list[bytes]) -> None:
+def log_for_ever(client: redis.Redis, acknowledged: list[bytes | str]) -> None:
     """Append entries to a log and note their ids, until Redis refuses."""
     while True:
         acknowledged.append(client.xadd("{p0}:log", {"data": b"e" * 10_000}))
@@ -53,7 +53,7 @@ def test_full_memory_takes_state_and_never_events(server: RedisServer) -> None:
         states = 200
         for number in range(states):
             client.set(f"{{p0}}:u:{number}:state", b"s" * 10_000, ex=3600)
-        acknowledged: list[bytes] = []
+        acknowledged: list[bytes | str] = []
         with pytest.raises(redis.exceptions.OutOfMemoryError):
             log_for_ever(client, acknowledged)
         assert [id_ for id_, _ in client.xrange("{p0}:log")] == acknowledged
