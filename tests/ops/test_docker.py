@@ -91,6 +91,17 @@ def test_service_installs_no_extra() -> None:
     assert pip_install(packages).endswith('pip install -c constraints.txt ".${EXTRAS}"')
 
 
+def test_service_builds_on_nothing_installed() -> None:
+    """No stage under the service, or under its packages, installs anything by pip."""
+    by_name = stages()
+    for stage in (by_name["service"], packages_stage(by_name["service"])):
+        below = stage.base
+        while below in by_name:
+            assert not any("pip install" in run for run in by_name[below].all("RUN"))
+            assert not by_name[below].all("COPY") or below == "source"
+            below = by_name[below].base
+
+
 def test_training_installs_its_extra() -> None:
     """The training image's packages are those of the training extra, and buckets."""
     command = pip_install(packages_stage(stages()["training"]))
