@@ -4,8 +4,8 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from recsvc.api.context import context
-from recsvc.api.models import Alive, Ready
 from recsvc.api.problems import documented
+from recsvc.api.record_models import Alive, Ready
 from recsvc.errors import StateUnavailableError
 
 router = APIRouter(tags=["operations"])

@@ -4,8 +4,8 @@ from fastapi import APIRouter, Request
 
 from recsvc.api.context import context
 from recsvc.api.fields import ItemIdPath
-from recsvc.api.models import ItemIn, ItemsOut, ItemsPost, ItemView
 from recsvc.api.problems import documented
+from recsvc.api.record_models import ItemIn, ItemsOut, ItemsPost, ItemView
 
 router = APIRouter(tags=["items"])
 

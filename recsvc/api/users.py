@@ -4,8 +4,8 @@ from fastapi import APIRouter, Request
 
 from recsvc.api.context import context
 from recsvc.api.fields import UserIdPath, format_timestamp
-from recsvc.api.models import Erased, UserExport, UserIn, UserOut
 from recsvc.api.problems import documented
+from recsvc.api.record_models import Erased, UserExport, UserIn, UserOut
 
 router = APIRouter(tags=["users"])
 

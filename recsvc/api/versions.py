@@ -3,8 +3,8 @@
 from fastapi import APIRouter, Request
 
 from recsvc.api.context import context
-from recsvc.api.models import ActiveModel, ModelsOut, VersionOut
 from recsvc.api.problems import documented
+from recsvc.api.record_models import ActiveModel, ModelsOut, VersionOut
 from recsvc.errors import NotReadyError
 from recsvc.recommender import Recommender
 

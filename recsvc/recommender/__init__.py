@@ -1,8 +1,9 @@
 """The one use case: from what is known of a user to a ranked list. Knows no HTTP."""
 
 from recsvc.recommender.items import ItemFeed
-from recsvc.recommender.service import Recommender, connect
+from recsvc.recommender.service import Recommender
 from recsvc.recommender.values import Answer, Query, RankedItem, Reason, SessionEvent, Strategy
+from recsvc.recommender.wiring import connect
 
 __all__ = [
     "Answer",

@@ -8,7 +8,6 @@ pretend: they raise.
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -16,21 +15,20 @@ import numpy as np
 import structlog
 
 from recsvc.adaptation import Floats
-from recsvc.bundle import Bundle, Device
 from recsvc.contract.errors import SchemaError
-from recsvc.contract.registry import Registry
 from recsvc.errors import (
     InvalidInputError,
     NotReadyError,
     StateUnavailableError,
     UserNotFoundError,
 )
-from recsvc.recommender.items import Features, ItemFeed
+from recsvc.recommender.items import ItemFeed
 from recsvc.recommender.known_users import KnownUsers
 from recsvc.recommender.model import ServingModel, UserView, item_not_found
-from recsvc.recommender.values import Answer, Query, RankedItem, SessionEvent, Strategy
+from recsvc.recommender.users import KnownNow, UserReader, in_order
+from recsvc.recommender.values import Answer, Item, Query, RankedItem, Recorded, Strategy
 from recsvc.rollout import Rollout
-from recsvc.state.events import Event, UserSnapshot
+from recsvc.state.events import Event
 from recsvc.state.store import StateStore
 from recsvc.telemetry import Metrics
 
@@ -43,43 +41,13 @@ CHECKED_AT_ONCE = 100
 _log = structlog.get_logger("recsvc.recommender")
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """What became of events."""
-
-    accepted: int
-    duplicates: int
-    unknown_items: int
-    """Events on items that the catalogue does not know (yet); they are kept all the same."""
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """An item as it is known now."""
-
-    item_id: str
-    features: dict[str, Any]
-    trained: bool
-    """Whether the model learned its vector from interactions; else it comes from its features."""
-
-
-@dataclass(frozen=True, slots=True)
-class _User:
-    """What is known of a user when a list is asked for."""
-
-    events: Sequence[Event | SessionEvent]
-    features: Mapping[str, Any]
-    snapshot: UserSnapshot | None
-    """None where nothing was read from the store."""
-    degraded: bool
-
-
 class Recommender:
     """Everything the service does.
 
     Args:
         rollout: which model serves.
         state: users and run-time items.
+        feed: run-time items as they are known here.
         known: users to fall back on.
         clock: the time now, UTC.
         new_id: makes ids for answers.
@@ -104,6 +72,7 @@ class Recommender:
         self._state = state
         self._feed = feed
         self._known = known
+        self._users = UserReader(state, known)
         self._clock = clock
         self._new_id = new_id
         self._metrics = metrics
@@ -129,8 +98,8 @@ class Recommender:
             NotReadyError: no model is loaded.
         """
         model = self.model
-        user = await self._read(query, model.version)
-        view = model.view(_in_order(user.events, query.support, self._now_ms()))
+        user = await self._users.read(query, model.version)
+        view = model.view(in_order(user.events, query.support, self._now_ms()))
         prior_D = self._prior(model, user.features, query)
         state_P = await self._state_of(model, query, user, view, prior_D)
         rows, scores_N = model.rank(query, view, state_P)
@@ -252,21 +221,6 @@ class Recommender:
         self._known.forget(user_id)
         return await self._state.erase_user(user_id)
 
-    async def _read(self, query: Query, version: str) -> _User:
-        given = dict(query.user_features or {})
-        if query.user_id is None:
-            return _User((), given, None, degraded=False)
-        try:
-            snapshot = await self._state.read_user(query.user_id, version)
-        except StateUnavailableError:
-            known = self._known.get(query.user_id)
-            if known is None:
-                return _User((), given, None, degraded=True)
-            return _User(known.events, {**(known.features or {}), **given}, None, degraded=True)
-        self._known.put(query.user_id, snapshot.events, snapshot.features)
-        features = {**(snapshot.features or {}), **given}
-        return _User(snapshot.events, features, snapshot, degraded=False)
-
     def _prior(self, model: ServingModel, features: Mapping[str, Any], query: Query) -> Floats:
         try:
             return model.prior(features)
@@ -278,7 +232,7 @@ class Recommender:
             return model.prior({})
 
     async def _state_of(
-        self, model: ServingModel, query: Query, user: _User, view: UserView, prior_D: Floats
+        self, model: ServingModel, query: Query, user: KnownNow, view: UserView, prior_D: Floats
     ) -> Floats:
         """The adapted state: from the store where it is there, else computed, and kept if dear."""
         snapshot = user.snapshot
@@ -309,53 +263,7 @@ class Recommender:
         return int(self._clock().timestamp() * 1000)
 
 
-def connect(
-    registry: Registry,
-    state: StateStore,
-    poll_s: float,
-    clock: Callable[[], datetime],
-    metrics: Metrics,
-    device: Device = "cpu",
-) -> tuple[Rollout[ServingModel], ItemFeed]:
-    """A rollout and an item feed that know each other.
-
-    Items go to the model that serves; one that takes over first catches up with them.
-    """
-
-    def apply(model: ServingModel, items: Mapping[str, Features]) -> None:
-        refused = model.apply(items)
-        if refused:
-            _log.warning("items do not fit the model", version=model.version, items=refused[:20])
-
-    def prepare(bundle: Bundle) -> ServingModel:
-        model = ServingModel(bundle, metrics)
-        apply(model, dict(feed.items))
-        return model
-
-    def forward(items: Mapping[str, Features]) -> None:
-        metrics.item_changes_applied.inc(len(items))
-        if rollout.active is not None:
-            apply(rollout.active.model, items)
-
-    def install(model: ServingModel) -> None:
-        apply(model, feed.items)
-
-    feed = ItemFeed(state, forward)
-    rollout = Rollout(registry, prepare, install, poll_s, clock, metrics, device)
-    return rollout, feed
-
-
-def _in_order(
-    stored: Sequence[Event | SessionEvent], session: Sequence[SessionEvent], now_ms: int
-) -> Sequence[Event | SessionEvent]:
-    """Stored and session events, oldest first; of equal times the session's are newer."""
-    if not session:
-        return stored
-    dated = [s if s.timestamp_ms is not None else replace(s, timestamp_ms=now_ms) for s in session]
-    return sorted([*stored, *dated], key=lambda e: e.timestamp_ms or 0)
-
-
-def _strategy(user: _User, view: UserView, prior_D: Floats) -> Strategy:
+def _strategy(user: KnownNow, view: UserView, prior_D: Floats) -> Strategy:
     if len(view):
         return "stale" if user.degraded and user.events else "adapted"
     return "prior" if prior_D.any() else "popular"

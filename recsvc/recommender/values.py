@@ -78,3 +78,23 @@ class Answer:
     """Support rows that were adapted to."""
     skipped: int
     """Items of the support that the catalogue does not know."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What became of events."""
+
+    accepted: int
+    duplicates: int
+    unknown_items: int
+    """Events on items that the catalogue does not know (yet); they are kept all the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An item as it is known now."""
+
+    item_id: str
+    features: dict[str, Any]
+    trained: bool
+    """Whether the model learned its vector from interactions; else it comes from its features."""
