@@ -71,9 +71,8 @@ def replay(
     )
     _compare(path, "state_GP", state_GP, golden["state_GP"])
     scores_GN = state_GP[:, : vectors_ND.shape[1]] @ vectors_ND.T + bias_N
-    for scores_N, items_S, expected in zip(
-        scores_GN, items_GS, golden["top_items_G10"], strict=True
-    ):
+    lists = zip(scores_GN, items_GS, golden["top_items_G10"], strict=True)
+    for scores_N, items_S, expected in lists:
         _compare_top(path, scores_N, items_S[items_S >= 0], expected)
 
 
