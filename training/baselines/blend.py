@@ -45,8 +45,8 @@ class Family(Protocol):
     name: str
     axes: Mapping[str, Sequence[float]]
     """Settings to search: ascending values of each."""
-    start: Mapping[str, float]
-    """Where the search begins: one of the values of every axis."""
+    starts: Sequence[Mapping[str, float]]
+    """Where the search may begin: one of the values of every axis."""
 
     def fit(self, data: ColdUserData, settings: Mapping[str, float]) -> FoldIn:
         """Train on `data.train` with these settings."""
@@ -78,7 +78,7 @@ class Blended:
                 best, self._model = mean, model
             return mean
 
-        self._settings, self._visited = search(self._family.axes, self._family.start, figure)
+        self._settings, self._visited = search(self._family.axes, self._family.starts, figure)
         self._chosen = self._choose(users, data.sizes)
 
     def score(

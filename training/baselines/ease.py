@@ -31,7 +31,7 @@ class EASE:
     axes: Mapping[str, Sequence[float]] = {
         "l2": (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0, 30000.0)
     }
-    start: Mapping[str, float] = {"l2": 1000.0}
+    starts: Sequence[Mapping[str, float]] = ({"l2": 1000.0},)
 
     def fit(self, data: ColdUserData, settings: Mapping[str, float]) -> FoldIn:
         items_M = _taking_part(data)

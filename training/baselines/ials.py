@@ -28,10 +28,13 @@ class IALS:
     name = "ials"
     axes: Mapping[str, Sequence[float]] = {
         "dims": (8.0, 16.0, 32.0, 64.0, 128.0, 256.0),
-        "l2": (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0),
+        "l2": (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0),
         "alpha": (2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0),
     }
-    start: Mapping[str, float] = {"dims": 16.0, "l2": 10.0, "alpha": 8.0}
+    starts: Sequence[Mapping[str, float]] = (
+        {"dims": 8.0, "l2": 30.0, "alpha": 8.0},
+        {"dims": 256.0, "l2": 0.1, "alpha": 32.0},
+    )
 
     def fit(self, data: ColdUserData, settings: Mapping[str, float]) -> FoldIn:
         # `implicit` warns of nested threads unless BLAS runs on one.

@@ -35,12 +35,10 @@ class ItemKNN:
         "user_power": (0.0, 0.5, 1.0),
         "neighbours": (20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 4000.0),
     }
-    start: Mapping[str, float] = {
-        "shrinkage": 10.0,
-        "count_power": 0.5,
-        "user_power": 0.0,
-        "neighbours": 500.0,
-    }
+    starts: Sequence[Mapping[str, float]] = (
+        {"shrinkage": 30.0, "count_power": 0.6, "user_power": 0.0, "neighbours": 1000.0},
+        {"shrinkage": 3.0, "count_power": 0.4, "user_power": 0.5, "neighbours": 500.0},
+    )
 
     def __init__(self) -> None:
         self._counted: dict[float, csr_matrix] = {}

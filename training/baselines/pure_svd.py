@@ -28,10 +28,13 @@ class PureSVD:
     name = "pure-svd"
     axes: Mapping[str, Sequence[float]] = {
         "popularity_power": (0.0, 0.25, 0.375, 0.5, 0.625, 0.75),
-        "dims": (4.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0, 64.0, 96.0, 128.0, 192.0, 256.0),
+        "dims": (4.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0, 64.0, 96.0, 128.0, 192.0, 256.0, 512.0),
     }
     """Dims beyond the rank of the matrix are cut to it."""
-    start: Mapping[str, float] = {"popularity_power": 0.5, "dims": 8.0}
+    starts: Sequence[Mapping[str, float]] = (
+        {"popularity_power": 0.5, "dims": 8.0},
+        {"popularity_power": 0.25, "dims": 192.0},
+    )
 
     def __init__(self) -> None:
         self._vectors_DN: dict[float, NDArray[np.float32]] = {}

@@ -10,19 +10,19 @@ Settings = dict[str, float]
 
 def search(
     axes: Mapping[str, Sequence[float]],
-    start: Mapping[str, float],
+    starts: Sequence[Mapping[str, float]],
     figure: Callable[[Settings], float],
     *,
     sweeps: int = 2,
 ) -> tuple[Settings, int]:
-    """Walk uphill along one axis at a time until a sweep changes nothing.
+    """Walk uphill from the best of several starts, one axis at a time, until nothing changes.
 
     On each axis the walk goes from the present value to its neighbours and on while the figure
     grows, so it visits few of the grid's points where the figure has one summit.
 
     Args:
         axes: ascending values of each setting.
-        start: one value of each axis.
+        starts: one value of each axis in each; dense and sparse data have summits far apart.
         figure: what is to be large; called once for each point visited.
         sweeps: most passes over all axes.
 
@@ -37,7 +37,7 @@ def search(
             seen[key] = figure(settings)
         return seen[key]
 
-    best = {name: start[name] for name in axes}
+    best = max(({name: start[name] for name in axes} for start in starts), key=value)
     for _ in range(sweeps):
         before = dict(best)
         for name, values in axes.items():

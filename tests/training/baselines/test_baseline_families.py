@@ -60,7 +60,7 @@ def test_padding_is_no_item() -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_one_item_tells_the_taste(family: type[Family]) -> None:
     """On the checkerboard the best ten items after one of a taste are all of that taste."""
-    model = family().fit(checkerboard_data(), family.start)
+    model = family().fit(checkerboard_data(), family.starts[0])
     scores = model(np.array([[3], [GROUP + 3]], dtype=np.int32))
     best = np.argsort(-scores, axis=1)[:, :10]
     assert (best // GROUP).tolist() == [[0] * 10, [1] * 10]

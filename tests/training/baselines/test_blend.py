@@ -24,7 +24,7 @@ class FewSettings:
 
     name = "few"
     axes: Mapping[str, Sequence[float]] = {"knowledge": (0.0, 1.0)}
-    start: Mapping[str, float] = {"knowledge": 0.0}
+    starts: Sequence[Mapping[str, float]] = ({"knowledge": 0.0},)
 
     def fit(self, data: ColdUserData, settings: Any) -> Any:
         def fold_in(support_BS: NDArray[np.int32]) -> NDArray[np.float32]:
@@ -46,10 +46,18 @@ def test_search_climbs_to_the_summit() -> None:
     """On a function with one summit the search ends there without visiting the whole grid."""
     axes = {"x": [float(v) for v in range(20)], "y": [float(v) for v in range(20)]}
     best, visited = search(
-        axes, {"x": 0.0, "y": 19.0}, lambda s: -((s["x"] - 12) ** 2) - (s["y"] - 5) ** 2
+        axes, [{"x": 0.0, "y": 19.0}], lambda s: -((s["x"] - 12) ** 2) - (s["y"] - 5) ** 2
     )
     assert best == {"x": 12.0, "y": 5.0}
     assert visited < 60
+
+
+def test_search_begins_at_the_best_start() -> None:
+    """Of two summits the one whose start is higher is climbed."""
+    figures = [3.0, 1.0, 0.0, 4.0, 9.0]
+    axes = {"x": [0.0, 1.0, 2.0, 3.0, 4.0]}
+    best, _ = search(axes, [{"x": 0.0}, {"x": 3.0}], lambda s: figures[int(s["x"])])
+    assert best == {"x": 4.0}
 
 
 def test_search_asks_for_each_point_once() -> None:
@@ -60,7 +68,7 @@ def test_search_asks_for_each_point_once() -> None:
         asked.append(tuple(settings.values()))
         return -settings["x"] * settings["y"]
 
-    search({"x": [1.0, 2.0, 3.0], "y": [1.0, 2.0]}, {"x": 2.0, "y": 2.0}, figure, sweeps=5)
+    search({"x": [1.0, 2.0, 3.0], "y": [1.0, 2.0]}, [{"x": 2.0, "y": 2.0}], figure, sweeps=5)
     assert len(set(asked)) == len(asked)
 
 
