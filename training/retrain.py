@@ -3,6 +3,7 @@
 Knows nothing of schedules. The service is not told: it sees the new CURRENT and swaps by itself.
 """
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -121,9 +122,11 @@ def drain(redis_url: str, archive: Path) -> None:
         TrainingError: it fails; the message is its last line.
     """
     code = "from recsvc.cli import main; main()"
-    command = [sys.executable, "-c", code, "archive", "--once"]
-    command += ["--redis-url", redis_url, "--out", str(archive)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # our own
+    command = [sys.executable, "-c", code, "archive", "--once", "--out", str(archive)]
+    environment = os.environ | {"RECSVC_REDIS_URL": redis_url}  # it may hold a password
+    done = subprocess.run(  # noqa: S603  # our own command
+        command, env=environment, capture_output=True, text=True, check=False
+    )
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise TrainingError(f"the event log could not be drained: {last.removeprefix('error: ')}")

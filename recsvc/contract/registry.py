@@ -51,9 +51,17 @@ class Registry:
     def __init__(self, url: str | Path, cache: Path | None = None) -> None:
         self.url = str(url)
         try:
-            self._fs, self._root = fsspec.core.url_to_fs(self.url)
-        except (ValueError, ImportError) as exc:
+            fs, self._root = fsspec.core.url_to_fs(self.url)
+            if not isinstance(fs, LocalFileSystem):  # a cached listing would hide new versions
+                fs, self._root = fsspec.core.url_to_fs(self.url, use_listings_cache=False)
+            self._fs = fs
+        except (ValueError, ImportError, TypeError) as exc:
             raise RegistryError(f"registry {self.url!r} cannot be opened: {exc}") from exc
+        # An object store's client raises errors of its own, which share no base but Exception.
+        self._failures: tuple[type[Exception], ...] = (
+            (OSError,) if isinstance(fs, LocalFileSystem) else (Exception,)
+        )
+        self._unreadable = (*self._failures, ValidationError)
         self._cache = cache or Path(tempfile.gettempdir()) / "recsvc-bundles"
 
     @property
@@ -71,7 +79,7 @@ class Registry:
                 for n in names
                 if not n.startswith(".") and self._fs.exists(self._join(n, MANIFEST_FILE))
             )
-        except OSError as exc:
+        except self._failures as exc:
             raise RegistryError(f"registry {self.url} cannot be listed: {exc}") from exc
 
     def current(self) -> Current | None:
@@ -85,7 +93,7 @@ class Registry:
             return Current.model_validate_json(self._fs.cat_file(path))
         except FileNotFoundError:
             return None
-        except (OSError, ValidationError) as exc:
+        except self._unreadable as exc:
             raise RegistryError(f"{path} is unreadable: {exc}; promote a version again") from exc
 
     def manifest(self, version: str) -> Manifest:
@@ -103,7 +111,7 @@ class Registry:
             raise VersionNotFoundError(
                 f"registry {self.url} has no version {version!r}; it has {self.versions()}"
             ) from exc
-        except OSError as exc:
+        except self._failures as exc:
             raise RegistryError(f"version {version!r}: manifest unreadable: {exc}") from exc
 
     def promote(self, version: str, now: datetime) -> Current:
@@ -166,7 +174,7 @@ class Registry:
             if target.exists():
                 shutil.rmtree(target)
             staging.replace(target)
-        except OSError as exc:
+        except self._failures as exc:
             raise RegistryError(f"version {version!r} cannot be copied: {exc}") from exc
         finally:
             shutil.rmtree(staging, ignore_errors=True)
@@ -183,7 +191,7 @@ class Registry:
                 Path(self._root).mkdir(parents=True, exist_ok=True)
                 return Path(tempfile.mkdtemp(dir=self._root, prefix=".staging-"))
             return Path(tempfile.mkdtemp(prefix="recsvc-staging-"))
-        except OSError as exc:
+        except self._failures as exc:
             raise RegistryError(f"registry {self.url} cannot be written: {exc}") from exc
 
     def publish(self, staging: Path, version: str) -> None:
@@ -207,7 +215,7 @@ class Registry:
             for name in [*names, MANIFEST_FILE]:  # the manifest last: it makes the version exist
                 self._fs.put_file(str(staging / name), self._join(version, name))
             shutil.rmtree(staging)
-        except OSError as exc:
+        except self._failures as exc:
             raise RegistryError(f"version {version!r} cannot be written: {exc}") from exc
 
     def _replace(self, name: str, payload: bytes) -> None:
@@ -227,7 +235,7 @@ class Registry:
                 _fsync(Path(path).parent)
             finally:
                 Path(temporary).unlink(missing_ok=True)
-        except OSError as exc:
+        except self._failures as exc:
             raise RegistryError(f"{path} cannot be written: {exc}") from exc
 
     def _join(self, *parts: Any) -> str:

@@ -9,8 +9,8 @@ Layout of an encoded vector, F positions wide:
     [C+1 ..]            the columns' own positions, in order
 
 A missing value and a category that training never saw are the same ordinary thing: the presence
-flag and all positions of that column are 0. A linear map whose presence weight is minus the column's
-mean contribution therefore treats a missing column as average.
+flag and all positions of that column are 0. A linear map whose presence weight is minus the mean
+contribution of the column therefore treats a missing column as average.
 
 Shape legend: B rows, F feature positions.
 """
