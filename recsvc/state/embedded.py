@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Literal
 from urllib.parse import quote
@@ -131,6 +132,9 @@ class EmbeddedRedis:
             self._thread.join()
             self._thread = self._process = None
         if self._service_lock is not None:
+            if self._socket.parent != self.data_dir:
+                with suppress(OSError):
+                    self._socket.parent.rmdir()
             self._service_lock.close()
             self._service_lock = None
 

@@ -97,6 +97,10 @@ def test_any_directory_name_works(tmp_path: Path, name: str) -> None:
     """Spaces, characters that mean something in a URL, and paths too long for a socket."""
     with EmbeddedRedis(tmp_path / name) as server:
         assert call(server, "PING")
+        socket = Path(call(server, "CONFIG", "GET", "unixsocket")[1].decode())
+        assert socket.is_socket()
+    assert not socket.exists()
+    assert socket.parent.exists() == (socket.parent == tmp_path / name)
 
 
 def test_a_server_that_dies_is_started_again(redis_executable: Path, tmp_path: Path) -> None:
