@@ -19,7 +19,17 @@ import structlog
 from fastapi import FastAPI
 from prometheus_client.multiprocess import mark_process_dead
 
-from recsvc.api import events, health, items, middleware, problems, recommendations, users, versions
+from recsvc.api import (
+    events,
+    health,
+    items,
+    middleware,
+    playground,
+    problems,
+    recommendations,
+    users,
+    versions,
+)
 from recsvc.api.context import Context
 from recsvc.contract.registry import Registry
 from recsvc.errors import SettingsError, StateUnavailableError
@@ -30,7 +40,7 @@ from recsvc.state.store import StateStore
 from recsvc.telemetry import MULTIPROC_VARIABLE, Metrics, configure_logging
 
 RESTART_S = 1.0
-ROUTERS = (events, recommendations, items, users, versions, health)
+ROUTERS = (events, recommendations, items, users, versions, health, playground)
 
 DESCRIPTION = """Recommendations that adapt to a new user or a new item at request time.
 
