@@ -335,17 +335,18 @@ class _State:
 
 
 def late_popularity_bias(train: Histories, window: int) -> NDArray[np.float32]:
-    """Centred log counts of positives after users' windows, where there are enough of them.
+    """Centred log odds of taking an item after the window, for those who did not take it before.
 
-    What people take after their first choices is what a query asks for, so the first choices are
-    left out of the counts; short histories count from their middle.
+    A query asks for what people take after their first choices. An item that most users take at
+    once is rarely left to be taken later, so users who have it already do not count against it:
+    late / (users - early). Short histories count from their middle.
     """
     lengths_U = train.lengths_U
     start_U = np.minimum(window, lengths_U // 2)
     late_N = train.prefix(start_U, lengths_U).counts()
-    bias_N = np.log1p(late_N.astype(np.float32))
-    bias_N -= bias_N.mean()
-    return bias_N
+    early_N = train.prefix(np.zeros_like(start_U), start_U).counts()
+    bias_N = np.log((late_N + 0.5) / (train.n_users - early_N + 1.0))
+    return (bias_N - bias_N.mean()).astype(np.float32)
 
 
 def _item_features(data: ColdUserData) -> csr_matrix:

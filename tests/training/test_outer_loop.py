@@ -119,12 +119,15 @@ def test_training_on_cuda_learns_the_checkerboard() -> None:
     assert scores[0, :GROUP].mean() > scores[0, GROUP:].mean()
 
 
-def test_late_popularity_leaves_the_first_choices_out() -> None:
-    """An item taken only as a first choice is less popular than one taken later."""
+def test_late_popularity_is_conditional_on_what_was_not_taken_first() -> None:
+    """Of two items equally popular later, the one that most took at first has the better odds."""
     users = np.repeat(np.arange(10), 4)
-    items = np.tile([0, 1, 2, 3], 10)
-    bias = late_popularity_bias(from_pairs(users, items, 10, 4), window=2)
-    np.testing.assert_allclose(bias, np.log([1, 1, 11, 11]) - np.log(11) / 2, rtol=1e-6)
+    items = np.concatenate([[0, 1, 2, 3] if u < 5 else [0, 2, 1, 4] for u in range(10)])
+    bias = late_popularity_bias(from_pairs(users, items, 10, 5), window=2)
+    late, early = np.array([0, 5, 5, 5, 5]), np.array([10, 5, 5, 0, 0])
+    odds = np.log((late + 0.5) / (10 - early + 1))
+    np.testing.assert_allclose(bias, odds - odds.mean(), rtol=1e-5)
+    assert bias[1] > bias[3]
 
 
 def test_a_set_without_pairs_is_refused() -> None:
