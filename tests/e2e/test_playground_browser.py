@@ -24,6 +24,16 @@ HOSTILE = "<img src=x onerror=\"document.title='broken in'\"><script>document.ti
 IDS = "[...document.querySelectorAll('#mine-cards .card')].map(c => c.dataset.item)"
 TITLES = "[...document.querySelectorAll('#mine-cards .title')].map(t => t.textContent)"
 CHIPS = "[...document.querySelectorAll('#strip li:not(.hint)')].map(c => c.textContent)"
+HOLD_TWO = """(() => {
+  const fetch = window.fetch;
+  window.held = [];
+  window.fetch = async (url, options) => {
+    const answer = await fetch(url, options);
+    if (url.includes("category=") && window.held.length < 2)
+      await new Promise((release) => window.held.push(release));
+    return answer;
+  };
+})()"""
 PROBLEM = "document.querySelector('#problem').innerText"
 
 
@@ -183,17 +193,37 @@ def test_the_policy_is_enforced(browser: Browser) -> None:
     assert any("TrustedHTML" in complaint for complaint in browser.complaints)
 
 
+def set_field(browser: Browser, name: str, value: str) -> None:
+    """Fill a field in and leave it."""
+    browser.evaluate(
+        f"(() => {{ const field = document.getElementById({name!r}); field.value = {value!r};"
+        "field.dispatchEvent(new Event('change', {bubbles: true})); })()"
+    )
+
+
 def test_a_refusal_is_shown_in_words(browser: Browser) -> None:
     """A wrong k is told as the service tells it, and goes when it is put right."""
-    set_k = (
-        "(() => {{ const k = document.querySelector('#k'); k.value = {}; "
-        "k.dispatchEvent(new Event('change', {{bubbles: true}})); }})()"
-    )
-    browser.evaluate(set_k.format(5000))
+    set_field(browser, "k", "5000")
     browser.until(PROBLEM_SHOWN)
     assert "at most 1000 is allowed" in browser.evaluate(PROBLEM)
-    browser.evaluate(set_k.format(5))
+    set_field(browser, "k", "5")
     browser.until(f"{IDS}.length === 5 && document.querySelector('#problem').hidden")
+
+
+def test_a_late_answer_changes_nothing(browser: Browser) -> None:
+    """An answer that was overtaken neither replaces the list nor ends a newer problem."""
+    browser.evaluate(HOLD_TWO)
+    before = browser.evaluate(IDS)
+    set_field(browser, "category", "white")
+    browser.until("window.held.length === 2")
+    set_field(browser, "k", "5000")
+    browser.until(PROBLEM_SHOWN)
+    browser.evaluate(
+        "(() => { window.held.forEach((release) => release()); })(),"
+        "fetch('/livez').then(() => new Promise(requestAnimationFrame)).then(() => true)"
+    )
+    assert browser.evaluate(PROBLEM_SHOWN)
+    assert browser.evaluate(IDS) == before
 
 
 def test_a_narrow_page_has_no_sideways_scroll(browser: Browser) -> None:
@@ -215,8 +245,8 @@ def test_a_lost_store_is_shown_and_the_click_kept(browser: Browser, redis: Redis
     browser.click("#mine-cards .card")
     browser.until(PROBLEM_SHOWN)
     words = browser.evaluate(PROBLEM)
-    assert "It asks to wait" in words
-    assert browser.evaluate(CHIPS) == [f"The {BLACK[0]}– not stored yet"]
+    assert "asks to wait" in words
+    assert browser.evaluate(CHIPS) == [f"The {BLACK[0]}not stored yet"]
     redis.start()
     browser.until(f"{PROBLEM_SHOWN} && document.querySelector('#retry').click() || {AFTER_1}")
     assert browser.evaluate(CHIPS) == [f"The {BLACK[0]}"]
