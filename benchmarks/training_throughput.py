@@ -170,8 +170,8 @@ def show(found: dict[str, Any]) -> None:
         print(f"{name:24}{ratios}{BOUNDS[name]:10.0f}")
 
 
-def main() -> None:
-    """Check that the three agree, time them, show."""
+def parse_flags() -> argparse.Namespace:
+    """The command line."""
     defaults = TrainConfig()
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--tasks", type=int, default=64, help="tasks a batch")
@@ -181,12 +181,24 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=defaults.steps, help="inner steps")
     parser.add_argument("--items", type=int, default=3500, help="catalogue of the inner loss")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument(
+        "--matmul-precision",
+        choices=("highest", "high", "medium"),
+        default=torch.get_float32_matmul_precision(),
+        help="torch's setting, for all forms",
+    )
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--round-s", type=float, default=0.5, help="seconds a form and round")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="print JSON")
-    flags = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Check that the three agree, time them, show."""
+    flags = parse_flags()
     torch.set_num_threads(flags.threads)
+    torch.set_float32_matmul_precision(flags.matmul_precision)
     generator = torch.Generator().manual_seed(flags.seed)
     model, batch = make_model(flags, generator), make_batch(flags, generator)
     features_NF = make_item_features(flags, generator)
