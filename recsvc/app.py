@@ -6,6 +6,7 @@ Redis that is away at that moment is not waited for: lists are degraded until it
 
 import asyncio
 import contextlib
+import gc
 import multiprocessing
 import os
 import signal
@@ -108,6 +109,8 @@ def _lifespan(
             asyncio.create_task(_keep_running(job, name))
             for name, job in (("rollout", rollout.run), ("items", feed.run))
         ]
+        gc.collect()
+        gc.freeze()  # what start-up made stays: a full collection would stall requests over it
         try:
             yield
         finally:

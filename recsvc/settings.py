@@ -61,7 +61,9 @@ class Settings(BaseSettings):
     dedupe_ttl_s: int = Field(default=7 * 86_400, ge=1)
     """How long an event id is remembered to drop a repeat."""
     redis_timeout_s: float = Field(default=0.2, gt=0, le=60)
-    """Budget of one call to Redis: connect, send and read together."""
+    """Budget of one read from Redis: connect, send and receive together."""
+    redis_write_timeout_s: float = Field(default=2.0, gt=0, le=60)
+    """The same for a write, an export and an erasure."""
     redis_max_connections: int = Field(default=64, ge=1, le=10_000)
     """Connections to Redis of one worker (to each node of a cluster)."""
     redis_appendfsync: Literal["everysec", "always"] = "everysec"

@@ -73,7 +73,7 @@ def adapt(
 
     state_BD = prior_BD
     for k in range(parameters.decay_K.shape[0]):
-        logits_BM = state_BD @ catalogue_vectors_MD.T + catalogue_bias_M
+        logits_BM = torch.addmm(catalogue_bias_M, state_BD, catalogue_vectors_MD.T)
         expected_BD = torch.softmax(logits_BM, dim=1) @ catalogue_vectors_MD
         pull_BD = torch.exp(parameters.decay_K[k]) * (state_BD - prior_BD)
         rate_B1 = parameters.size_rate_KW[k].index_select(0, size_B).unsqueeze(1)

@@ -32,6 +32,8 @@ class ModelConfig:
     """Standard deviation of the item vectors' id part."""
     init_rate: float = 1.0
     """Log step size."""
+    scalar_steps: bool = False
+    """One step size a step instead of one a dimension and support size (plain MAML)."""
     init_decay: float = -3.0
     """Log strength of the inner proximal term."""
 
@@ -85,8 +87,11 @@ class ColdStartModel(nn.Module):
         self.item_tower = LinearMap(c.item_features, c.dims, item_mean_F)
         self.user_prior = LinearMap(c.user_features, c.dims, user_mean_F)
         self.bias_N = nn.Parameter(torch.as_tensor(bias_N, dtype=torch.float32).clone())
-        self.rate_KD = nn.Parameter(torch.full((c.steps, c.dims), c.init_rate))
-        self.size_rate_KW = nn.Parameter(torch.zeros(c.steps, c.window + 1))
+        width = 1 if c.scalar_steps else c.dims
+        self.rate_KD = nn.Parameter(torch.full((c.steps, width), c.init_rate))
+        self.size_rate_KW = nn.Parameter(
+            torch.zeros(c.steps, c.window + 1), requires_grad=not c.scalar_steps
+        )
         self.decay_K = nn.Parameter(torch.full((c.steps,), c.init_decay))
         self.register_buffer("shrinkage_W", shrinkage(c.window, 0.0))
 

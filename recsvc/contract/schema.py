@@ -32,6 +32,8 @@ Kind = Literal["categorical", "multi-categorical", "numeric", "text", "datetime"
 
 _WORD = re.compile(r"[^\W_]+")
 _DAY_S = 86_400.0
+_MOST_DEVIATIONS = 4.0
+"""A number further out is read as this far out: a linear map must not extrapolate without end."""
 
 
 class Column(BaseModel):
@@ -76,10 +78,10 @@ class Column(BaseModel):
         """
         if value is None or (isinstance(value, float) and math.isnan(value)):
             return []
-        if self.kind == "numeric":
-            return [(0, (self._number(value) - self.mean) / self.scale)]
-        if self.kind == "datetime":
-            return [(0, (self._days(value) - self.mean) / self.scale)]
+        if self.kind in ("numeric", "datetime"):
+            number = self._number(value) if self.kind == "numeric" else self._days(value)
+            deviations = (number - self.mean) / self.scale
+            return [(0, min(max(deviations, -_MOST_DEVIATIONS), _MOST_DEVIATIONS))]
         if self.kind == "text":
             return self._text(value)
         return self._categories(value)

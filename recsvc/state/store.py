@@ -35,16 +35,20 @@ class StateStore:
     """Users' support sets, features and adapted states, the event log, and run-time items.
 
     Args:
-        connection: to Redis.
+        connection: to Redis, for reads: a request waits no longer than they may take.
+        writes: to the same Redis, with more patience: a write is not given up for a stall.
         settings: partitions, limits and times to live.
         metrics: counts accepted and dropped events.
     """
 
-    def __init__(self, connection: Connection, settings: Settings, metrics: Metrics) -> None:
+    def __init__(
+        self, connection: Connection, writes: Connection, settings: Settings, metrics: Metrics
+    ) -> None:
         self.connection = connection
+        self._writes = writes
         self._settings = settings
         self._metrics = metrics
-        self._items = RunTimeItems(connection)
+        self._items = RunTimeItems(writes)
         self._partitions_checked = False
 
     @classmethod
@@ -65,10 +69,11 @@ class StateStore:
         """
         metrics = metrics or Metrics()
         breaker = Breaker(settings.breaker_failures, settings.breaker_reset_s, clock)
-        connection = Connection(
-            url, settings.redis_timeout_s, settings.redis_max_connections, breaker, metrics
+        reads, writes = (
+            Connection(url, timeout_s, settings.redis_max_connections, breaker, metrics)
+            for timeout_s in (settings.redis_timeout_s, settings.redis_write_timeout_s)
         )
-        return cls(connection, settings, metrics)
+        return cls(reads, writes, settings, metrics)
 
     async def start(self) -> None:
         """Check that Redis answers and was filled under the same number of partitions.
@@ -119,7 +124,7 @@ class StateStore:
         await self.start()
         accepted = duplicates = 0
         for batch in _batches(calls):
-            for new, known in await self.connection.run_many(load_script("append"), batch):
+            for new, known in await self._writes.run_many(load_script("append"), batch):
                 accepted += new
                 duplicates += known
         self._metrics.events_accepted.inc(accepted)
@@ -177,7 +182,7 @@ class StateStore:
         user = encode_id("user_id", user_id)
         keys = self._keys(user)
         await self.start()
-        await self.connection.run(
+        await self._writes.run(
             load_script("put_features"),
             (keys.log, keys.meta, keys.state),
             *(user, orjson.dumps(features), self._settings.state_ttl_s),
@@ -187,13 +192,13 @@ class StateStore:
         """All that Redis keeps about a user; see `personal_data.export_user`."""
         user = encode_id("user_id", user_id)
         await self.start()
-        return await personal_data.export_user(self.connection, self._keys(user), user)
+        return await personal_data.export_user(self._writes, self._keys(user), user)
 
     async def erase_user(self, user_id: str) -> int:
         """Delete all of it, verified; see `personal_data.erase_user`."""
         user = encode_id("user_id", user_id)
         await self.start()
-        return await personal_data.erase_user(self.connection, self._keys(user), user)
+        return await personal_data.erase_user(self._writes, self._keys(user), user)
 
     async def put_items(self, items: Mapping[str, Mapping[str, Any] | None]) -> None:
         """Add, change or hide items; see `RunTimeItems.put`."""
@@ -219,6 +224,7 @@ class StateStore:
     async def close(self) -> None:
         """Close all connections."""
         await self.connection.close()
+        await self._writes.close()
 
     def _keys(self, user: bytes) -> UserKeys:
         return user_keys(user, self._settings.partitions)

@@ -1,4 +1,4 @@
-"""The whole loop on real processes: fit, serve, events over HTTP, retrain, swap without a restart."""
+"""The loop on real processes: fit, serve, events over HTTP, retrain, swap without a restart."""
 
 import json
 import re

@@ -72,7 +72,8 @@ def by_numpy(feeds: Feeds, inner: InnerParameters) -> np.ndarray:
 
 
 def by_torch(feeds: Feeds, inner: InnerParameters) -> np.ndarray:
-    return adapt(*(torch.as_tensor(v) for v in feeds.values()), parameters=inner).numpy()
+    tensors = {name: torch.as_tensor(value) for name, value in feeds.items()}
+    return adapt(**tensors, parameters=inner).numpy()
 
 
 def by_onnx(feeds: Feeds, session: ort.InferenceSession) -> np.ndarray:

@@ -99,10 +99,12 @@ def test_the_meta_gradient_matches_finite_differences(steps: int) -> None:
     task, inner = batch(2, 2), parameters(steps)
     query = torch.tensor([1, 4])
 
-    def outer_loss(prior: Tensor, catalogue: Tensor, *inner_values: Tensor) -> Tensor:
+    def outer_loss(
+        prior: Tensor, catalogue: Tensor, rate: Tensor, size_rate: Tensor, decay: Tensor
+    ) -> Tensor:
         state = adapt(
             **(task | {"prior_BD": prior, "catalogue_vectors_MD": catalogue}),
-            parameters=InnerParameters(*inner_values, inner.shrinkage_W),
+            parameters=InnerParameters(rate, size_rate, decay, inner.shrinkage_W),
         )
         logits = state @ catalogue.T + task["catalogue_bias_M"]
         return torch.nn.functional.cross_entropy(logits, query)

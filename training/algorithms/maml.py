@@ -62,8 +62,8 @@ def query_loss(logits_BN: Tensor, batch: Batch) -> Tensor:
     masked_BN = logits_BN.index_put(
         (batch.masked_row, batch.masked_item), logits_BN.new_tensor(_EXCLUDED)
     )
-    log_total_B = torch.logsumexp(masked_BN, dim=1)
-    log_chance = logits_BN[batch.query_row, batch.query_item] - log_total_B[batch.query_row]
+    log_chance_BN = torch.log_softmax(masked_BN, dim=1)  # no query item is masked
+    log_chance = log_chance_BN[batch.query_row, batch.query_item]
     return -(log_chance * batch.query_weight).sum() / len(batch.support_BS)
 
 
@@ -71,5 +71,5 @@ def meta_loss(model: ColdStartModel, batch: Batch, item_features_NF: Tensor) -> 
     """The outer loss of one batch; its gradient is the second-order meta-gradient."""
     vectors_ND = model.item_vectors(item_features_NF)
     state_BD = adapted_states(model, batch.features_BF, batch.support_BS, vectors_ND)
-    logits_BN = state_BD @ vectors_ND.T + model.bias_N
+    logits_BN = torch.addmm(model.bias_N, state_BD, vectors_ND.T)
     return query_loss(logits_BN.float(), batch)
