@@ -137,6 +137,8 @@ def test_wrong_features_are_refused_before_they_are_stored(catalogue: Catalogue)
 def test_a_number_beyond_all_bounds_does_not_lead_the_list(catalogue: Catalogue) -> None:
     """It is read as an extreme value, not extrapolated: the vector stays within reason."""
     catalogue.apply([("far", {"year": 1e300}), ("farther", {"year": -1e300})])
-    vectors = catalogue.vectors([r for r in map(catalogue.row, ("far", "farther")) if r is not None])
+    vectors = catalogue.vectors(
+        [r for r in map(catalogue.row, ("far", "farther")) if r is not None]
+    )
     assert vectors.shape[0] == 2
     assert abs(vectors).max() < 100
