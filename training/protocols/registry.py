@@ -37,6 +37,12 @@ def _ours() -> Method:
     return MetaLearned()
 
 
+def _item_kernel() -> Method:
+    from training.kernel.method import ItemKernelMethod
+
+    return ItemKernelMethod()
+
+
 METHODS: tuple[MethodSpec, ...] = (
     MethodSpec("random", Random, is_baseline=True),
     MethodSpec("popularity", Popularity, is_baseline=True),
@@ -46,6 +52,7 @@ METHODS: tuple[MethodSpec, ...] = (
     MethodSpec("ease", lambda: Blended(EASE()), is_baseline=True),
     MethodSpec("pure-svd", lambda: Blended(PureSVD()), is_baseline=True),
     MethodSpec("ials", lambda: Blended(IALS()), is_baseline=True),
+    MethodSpec("item-kernel", _item_kernel, is_baseline=False),
     MethodSpec("ours", _ours, is_baseline=False),
 )
 

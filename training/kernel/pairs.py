@@ -1,0 +1,148 @@
+"""Statistics of item pairs over users' histories: how often, how exclusively, in which order.
+
+Knows nothing of what is learned from them.
+
+Shape legend: U users, N items, P ordered pairs (s, i) of different items of one user, E edges.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.tasks import Histories
+
+MAX_HISTORY = 100
+"""Positives of a user, the latest, that make pairs."""
+MAX_PAIRS = 60_000_000
+"""Pairs counted in all; of larger data a random part of the users is counted."""
+_PIECE_PAIRS = 4_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """The strongest edges s -> i of every item s, as CSR arrays with one statistic an edge."""
+
+    indptr_N1: NDArray[np.int64]
+    item_E: NDArray[np.int32]
+    """i of every edge, ascending within a row."""
+    users_E: NDArray[np.float32]
+    """c: users who have both."""
+    weight_E: NDArray[np.float32]
+    """w: sum over those users of 1 / (L - 1), L the length of the history."""
+    after_E: NDArray[np.float32]
+    """o: the part of w in which s came before i."""
+    near_E: NDArray[np.float32]
+    """t: sum over those users of exp(-(gap - 1) / 2), gap the distance in the history."""
+    degree_N: NDArray[np.float32]
+    """Users who have the item."""
+
+    @property
+    def n_items(self) -> int:
+        return len(self.degree_N)
+
+    @property
+    def source_E(self) -> NDArray[np.int64]:
+        """s of every edge."""
+        return np.repeat(np.arange(self.n_items), np.diff(self.indptr_N1))
+
+
+def recent(histories: Histories, limit: int = MAX_HISTORY) -> Histories:
+    """The latest positives of every user: what pairs are counted over."""
+    lengths_U = histories.lengths_U
+    return histories.prefix(np.maximum(lengths_U - limit, 0), lengths_U)
+
+
+def count_pairs(histories: Histories, edges: int, rng: np.random.Generator) -> Graph:
+    """Count ordered pairs and keep the `edges` heaviest (by w) of every item.
+
+    Args:
+        histories: users' positives, each user at most `MAX_HISTORY` of them (see `recent`).
+        edges: most edges of an item.
+        rng: picks the users that are counted where there are too many pairs.
+    """
+    counted = _affordable(histories, rng)
+    key_E = np.empty(0, np.int64)
+    sums_4E = np.empty((4, 0), np.float64)
+    for key_P, values_4P in _pieces(counted):
+        key_E, sums_4E = _sum_by_key(
+            np.concatenate([key_E, key_P]), np.concatenate([sums_4E, values_4P], axis=1)
+        )
+    n_items = histories.n_items
+    kept = _heaviest(key_E // n_items, sums_4E[1], n_items, edges)
+    source_E = key_E[kept] // n_items
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(source_E, minlength=n_items))])
+    users, weight, after, near = sums_4E[:, kept].astype(np.float32)
+    return Graph(
+        indptr.astype(np.int64),
+        (key_E[kept] % n_items).astype(np.int32),
+        users,
+        weight,
+        after,
+        near,
+        histories.counts().astype(np.float32),
+    )
+
+
+def _affordable(histories: Histories, rng: np.random.Generator) -> Histories:
+    pairs_U = histories.lengths_U * (histories.lengths_U - 1)
+    order_U = rng.permutation(histories.n_users)
+    within = np.cumsum(pairs_U[order_U]) <= MAX_PAIRS
+    return histories if within.all() else histories.take(np.sort(order_U[within]))
+
+
+def _pieces(histories: Histories) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:
+    """Pairs of a piece of the users: key s * N + i, and each pair's share of the statistics."""
+    lengths_U = histories.lengths_U
+    total_U = np.cumsum(lengths_U * (lengths_U - 1))
+    cuts = np.searchsorted(
+        total_U, np.arange(_PIECE_PAIRS, total_U[-1] + _PIECE_PAIRS, _PIECE_PAIRS)
+    )
+    for users in np.split(np.arange(histories.n_users), np.unique(cuts + 1)):
+        if len(users):
+            yield _sum_by_key(*_pairs(histories.take(users)))
+
+
+def _pairs(histories: Histories) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    lengths_E = np.repeat(histories.lengths_U, histories.lengths_U)
+    start_E = np.repeat(histories.indptr_U1[:-1], histories.lengths_U)
+    first_P = np.repeat(np.arange(len(lengths_E)), lengths_E)
+    offset = np.cumsum(lengths_E) - lengths_E
+    second_P = np.arange(len(first_P)) - np.repeat(offset, lengths_E) + start_E[first_P]
+    differ = first_P != second_P
+    first_P, second_P = first_P[differ], second_P[differ]
+    item = histories.item_E.astype(np.int64)
+    share_P = 1.0 / (lengths_E[first_P] - 1)
+    gap_P = np.abs(first_P - second_P)
+    values_4P = np.stack(
+        [
+            np.ones(len(first_P)),
+            share_P,
+            share_P * (first_P < second_P),
+            np.exp(-(gap_P - 1) / 2.0),
+        ]
+    )
+    return item[first_P] * histories.n_items + item[second_P], values_4P
+
+
+def _sum_by_key(
+    key_P: NDArray[np.int64], values_4P: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    if not len(key_P):
+        return key_P, values_4P
+    order = np.argsort(key_P, kind="stable")
+    key_P = key_P[order]
+    first = np.flatnonzero(np.r_[True, key_P[1:] != key_P[:-1]])
+    return key_P[first], np.add.reduceat(values_4P[:, order], first, axis=1)
+
+
+def _heaviest(
+    source_E: NDArray[np.int64], weight_E: NDArray[np.float64], n_items: int, edges: int
+) -> NDArray[np.int64]:
+    """Positions of each source's heaviest edges, in ascending order."""
+    order = np.lexsort((-weight_E, source_E))
+    counts = np.bincount(source_E, minlength=n_items)
+    start = np.cumsum(counts) - counts
+    rank = np.arange(len(order)) - start[source_E[order]]
+    return np.sort(order[rank < edges])
