@@ -162,7 +162,7 @@ def fit_command(
             config,
             now,
             on_epoch=lambda p: tracker.advance(
-                note=f"validation nDCG@10 {p.validation:.4f} (best {p.best:.4f})"
+                note=f"validation {p.validation:.4f} (best {p.best:.4f})"
             ),
         )
     pointer = versions.current()
@@ -195,13 +195,18 @@ def retrain_command(
     archive: Annotated[Path, typer.Option(help="Directory of the archived event log.")],
     redis_url: Annotated[
         str | None,
-        typer.Option(help="Drain the event log from this Redis first; without it, the archive."),
+        typer.Option(
+            envvar="RECSVC_REDIS_URL",
+            help="Drain the event log from this Redis first; without it, the archive as it is.",
+        ),
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="Retrain now, then end.")] = False,
     cron: Annotated[
         str | None, typer.Option(help="Retrain on this schedule (UTC), e.g. '15 3 * * *'.")
     ] = None,
-    min_new_events: Annotated[int, typer.Option(help="Skip with fewer archived events.")] = 1,
+    min_new_events: Annotated[
+        int, typer.Option(help="Skip with fewer events since the last one.")
+    ] = 1,
     margin: Annotated[
         float, typer.Option(help="nDCG@10 that a new version may lose and still be promoted.")
     ] = 0.005,
@@ -213,6 +218,7 @@ def retrain_command(
     ] = "auto",
     seed: Annotated[int, typer.Option(help="The same seed gives the same model.")] = 0,
     max_epochs: Annotated[int, typer.Option(help="Most epochs of training.")] = 60,
+    on_bad_row: BadRows = "fail",
     json: Json = False,
 ) -> None:
     """Learn from what the service logged; promote the new version when it is not worse.
@@ -228,7 +234,7 @@ def retrain_command(
 
     if once == (cron is not None):
         raise SettingError("retrain needs one of --once and --cron EXPR")
-    config = RetrainConfig(data, registry, archive, redis_url, min_new_events)
+    config = RetrainConfig(data, registry, archive, redis_url, min_new_events, on_bad_row)
     train = TrainConfig(max_epochs=max_epochs, device=device, seed=seed)
     gate = GateConfig(margin, min_users)
     if cron is not None:
@@ -242,7 +248,7 @@ def retrain_command(
             gate,
             datetime.now(UTC),
             say=tell,
-            on_epoch=lambda p: tracker.advance(note=f"validation nDCG@10 {p.validation:.4f}"),
+            on_epoch=lambda p: tracker.advance(note=f"validation {p.validation:.4f}"),
         )
     if json:
         emit(result.document())

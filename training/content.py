@@ -68,6 +68,7 @@ def fit_content_prior(
     """
     weight_N = positives_N / (positives_N + _HALF_TRUST)
     mean_D = np.average(targets_ND, axis=0, weights=weight_N)
+    mean_D[-1] = targets_ND[:, -1].mean()  # an unknown item is as popular as the average one
     out_FD = np.zeros((features_NF.shape[1], targets_ND.shape[1]))
     out_FD[0] = mean_D
     if features_NF.shape[1] == 1 or features_NF.shape[0] < 10:

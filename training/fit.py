@@ -9,7 +9,7 @@ Shape legend: U users, N items, M trained items, D dims, F feature positions.
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from importlib.metadata import version as package_version
@@ -133,6 +133,7 @@ def fit(
     *,
     held_out: NDArray[np.integer] | None = None,
     parent: str | None = None,
+    notes: Mapping[str, str] | None = None,
     on_epoch: Callable[[Progress], None] = lambda _: None,
 ) -> Fitted:
     """Meta-train on a data set and write a version; which one is CURRENT stays as it is.
@@ -145,6 +146,7 @@ def fit(
         now: the version's time.
         held_out: user codes that take no part at all.
         parent: the version that this one continues, if any.
+        notes: further decisions for the manifest.
         on_epoch: called after every epoch.
 
     Raises:
@@ -166,7 +168,7 @@ def fit(
         exportable(dataset, prepared, trained, config.seed),
         adaptation_spec(trained),
         _dataset_spec(dataset, prepared),
-        _lineage(prepared, trained, config, parent),
+        _lineage(prepared, trained, config, parent, notes or {}),
         metrics,
     )
     checkpoint.remove()
@@ -180,14 +182,20 @@ def _checkpoint(
     held_out: NDArray[np.integer] | None,
 ) -> Checkpoint:
     without = [] if held_out is None else held_out.tolist()
-    text = json.dumps([dataset.sha256, asdict(config), without], sort_keys=True)
+    reading = dataset.config.model_dump(mode="json")
+    code = [package_version("recsvc"), package_version("torch")]
+    text = json.dumps([dataset.sha256, reading, asdict(config), without, code], sort_keys=True)
     fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
     place = Path(registry.url) if registry.is_local else Path(tempfile.gettempdir())
     return Checkpoint(place / f".checkpoint-{fingerprint}.pt", fingerprint)
 
 
 def _lineage(
-    prepared: Prepared, trained: Trained, config: TrainConfig, parent: str | None
+    prepared: Prepared,
+    trained: Trained,
+    config: TrainConfig,
+    parent: str | None,
+    notes: Mapping[str, str],
 ) -> Lineage:
     shrinkage = f"strength {trained.shrinkage_strength:g}: best on validation users"
     return Lineage(
@@ -195,7 +203,7 @@ def _lineage(
         parent=parent,
         seed=config.seed,
         settings=asdict(config),
-        decisions=prepared.decisions | {"shrinkage": shrinkage},
+        decisions=prepared.decisions | {"shrinkage": shrinkage} | dict(notes),
     )
 
 

@@ -110,7 +110,7 @@ def _decide(difference: float, low: float, high: float, margin: float) -> tuple[
         return False, f"worse than the current version: {span}"
     if difference < -margin:
         return False, f"worse than the current version by more than the margin {margin:g}: {span}"
-    return True, f"not worse than the current version: {span}"
+    return True, f"not shown to be worse than the current version: {span}"
 
 
 def _figures(

@@ -5,6 +5,7 @@ Knows nothing of protocols: it meta-trains on what a method is given, and scores
 Shape legend: B users, S support rows, N items.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,17 +21,15 @@ from training.scoring import Scorer
 class MetaLearned:
     """A user vector meta-learned by second-order MAML (`training.outer_loop`)."""
 
-    name = "ours"
-
-    def __init__(self, config: TrainConfig | None = None) -> None:
-        self._config = config
+    def __init__(self, config: TrainConfig | None = None, name: str = "ours") -> None:
+        self.name = name
+        self._config = config or TrainConfig()
         self._trained: Trained | None = None
         self._scorer: Scorer | None = None
 
     def fit(self, data: ColdUserData) -> None:
         """Meta-train with the product's defaults, seeded by the data's seed."""
-        config = self._config or TrainConfig(seed=data.seed)
-        trainer = MetaTrainer(data, config)
+        trainer = MetaTrainer(data, replace(self._config, seed=data.seed))
         self._trained = trainer.run()
         device = pick_device("cpu")
         self._scorer = Scorer(

@@ -6,6 +6,7 @@ epoch, batch) alone, so a resumed run takes exactly the steps that an unbroken o
 Shape legend: U users, B tasks, N items, D dims, F feature positions.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -83,7 +84,7 @@ class Progress:
     max_epochs: int
     loss: float
     validation: float
-    """Mean nDCG@10 over the support sizes."""
+    """Mean nDCG@10 over the support sizes; without validation users, minus the loss."""
     best: float
     tasks: int
     """Episodes of the epoch."""
@@ -262,8 +263,10 @@ class MetaTrainer:
                     tasks += len(batch.support_BS)
             self.average.update_parameters(self.model)
             averaged = _inside(self.average)
-            value = float(np.mean(list(self.figures(averaged, self._validation).values())))
-            better = not self._validation.n_users or value > state.best
+            value = -float(np.mean(losses))  # without validation users, the loss decides
+            if self._validation.n_users:
+                value = float(np.mean(list(self.figures(averaged, self._validation).values())))
+            better = value > state.best
             state = replace(
                 state,
                 epoch=state.epoch + 1,
@@ -335,7 +338,7 @@ class MetaTrainer:
 @dataclass(frozen=True, slots=True)
 class _State:
     epoch: int = 0
-    best: float = -1.0
+    best: float = -math.inf
     stale: int = 0
     weights: dict[str, torch.Tensor] | None = None
 

@@ -3,7 +3,9 @@
 Knows nothing of schedules. The service is not told: it sees the new CURRENT and swaps by itself.
 """
 
+import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,8 +20,8 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from recsvc.contract.registry import Registry
-from training.datasets import Dataset, load
-from training.datasets.archived import Archived, merge_archive
+from training.datasets import Dataset, OnBadRow, load
+from training.datasets.archived import Archived, merge_archive, read_events
 from training.errors import SettingError, TrainingError
 from training.fit import fit
 from training.gate import GateConfig, Verdict, judge, usable_users
@@ -28,8 +30,10 @@ from training.tasks import Histories, positives
 
 Outcome = Literal["promoted", "refused", "skipped"]
 
-_HELD_OUT_SHARE = 0.5
-_MOST_HELD_OUT = 1000
+CONSUMED = "archive.last_ms"
+"""The decision of a manifest that says how far it read the archive."""
+_HELD_OUT_ONE_IN = 4
+_MERGED = ".merged-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,9 @@ class RetrainConfig:
     redis_url: str | None = None
     """Where to drain the log from first; None: the archive as it is."""
     min_new_events: int = 1
-    """Fewer archived events than this: nothing is done."""
+    """Fewer events than this since the last retraining: nothing is done."""
+    on_bad_row: OnBadRow = "fail"
+    """What to do with bad rows of the base data."""
 
     def __post_init__(self) -> None:
         if self.min_new_events < 1:
@@ -85,8 +91,8 @@ def retrain(
 ) -> Result:
     """Retrain once.
 
-    Half of the users who are new since the base data are held out of training, and the candidate
-    must rank for them no worse than the current version, which has not seen them either.
+    A fixed quarter of the users who are new since the base data, chosen by a hash of their id,
+    never takes part in training; candidate and current version rank for them alike.
 
     Args:
         config: where everything is.
@@ -142,13 +148,20 @@ def _retrain(
 ) -> Result:
     registry = Registry(config.registry)
     current = registry.current()
-    dataset, added = _merged(config)
-    say(f"{added.events} archived events, {len(added.new_users)} new users")
-    if added.events < config.min_new_events:
-        reason = f"{added.events} archived events; at least {config.min_new_events} are wanted"
-        return Result("skipped", reason, added.events)
+    events = read_events(config.archive)
+    seen_ms = _consumed_ms(registry)
+    fresh = int((events["log_ms"] > seen_ms).sum())
+    say(f"{len(events)} archived events, {fresh} since the last retraining")
+    if fresh < config.min_new_events:
+        reason = (
+            f"{fresh} events since the last retraining; at least {config.min_new_events} are wanted"
+        )
+        return Result("skipped", reason, len(events))
+    dataset, added = _merged(config, say)
     histories = positives(dataset)
-    held_out = _held_out(dataset, histories, added, train.seed)
+    held_out = _held_out(dataset, histories, added)
+    if current is None:
+        held_out = held_out[:0]  # there is nothing to compare with
     if current is not None and len(held_out) < gate.min_users:
         reason = (
             f"{len(held_out)} new users with enough interactions could be held out; "
@@ -156,7 +169,16 @@ def _retrain(
         )
         return Result("skipped", reason, added.events)
     parent = current.version if current else None
-    fitted = fit(dataset, registry, train, now, held_out=held_out, parent=parent, on_epoch=on_epoch)
+    fitted = fit(
+        dataset,
+        registry,
+        train,
+        now,
+        held_out=held_out,
+        parent=parent,
+        notes={CONSUMED: str(added.last_ms)},
+        on_epoch=on_epoch,
+    )
     version = fitted.manifest.version
     if current is None:
         registry.promote(version, now)
@@ -178,19 +200,33 @@ def _retrain(
     return Result(outcome, verdict.reason, added.events, version, verdict)
 
 
-def _merged(config: RetrainConfig) -> tuple[Dataset, Archived]:
-    base = load(config.data, on_bad_row="skip")
-    with tempfile.TemporaryDirectory(dir=config.archive, prefix=".merged-") as place:
+def _merged(config: RetrainConfig, say: Callable[[str], None]) -> tuple[Dataset, Archived]:
+    for left in config.archive.glob(f"{_MERGED}*"):  # by a retraining that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    base = load(config.data, on_bad_row=config.on_bad_row)
+    with tempfile.TemporaryDirectory(dir=config.archive, prefix=_MERGED) as place:
         added = merge_archive(base, config.archive, Path(place) / base.name)
-        return load(Path(place) / base.name, on_bad_row="skip"), added
+        dataset = load(Path(place) / base.name, on_bad_row="skip")
+    for reason, rows in dataset.report.rows_skipped.items():
+        say(f"{rows} merged rows left out: {reason}")
+    return dataset, added
 
 
-def _held_out(
-    dataset: Dataset, histories: Histories, added: Archived, seed: int
-) -> NDArray[np.int64]:
-    """Half of the new users that are long enough to be ranked for."""
-    is_new = np.fromiter((u in added.new_users for u in dataset.user_ids), np.bool_)
-    new = np.flatnonzero(is_new)
-    usable = new[usable_users(histories.take(new))] if len(new) else new
-    wanted = min(int(len(usable) * _HELD_OUT_SHARE), _MOST_HELD_OUT)
-    return np.sort(np.random.default_rng([seed, 2]).choice(usable, wanted, replace=False))
+def _consumed_ms(registry: Registry) -> int:
+    """Arrival of the newest event that any retrained version of the registry learned from."""
+    notes = (registry.manifest(v).lineage.decisions.get(CONSUMED, "0") for v in registry.versions())
+    return max(map(int, notes), default=0)
+
+
+def _held_out(dataset: Dataset, histories: Histories, added: Archived) -> NDArray[np.int64]:
+    """The new users who never take part in training, as far as they can be ranked for."""
+    mine = np.fromiter(
+        (u in added.new_users and _never_trained(u) for u in dataset.user_ids), np.bool_
+    )
+    users = np.flatnonzero(mine)
+    return users[usable_users(histories.take(users))] if len(users) else users
+
+
+def _never_trained(user_id: str) -> bool:
+    digest = hashlib.sha256(b"recsvc-gate:" + user_id.encode()).digest()
+    return digest[0] % _HELD_OUT_ONE_IN == 0

@@ -219,7 +219,9 @@ class Recommender:
             StateUnavailableError: it may be half done; repeat it.
         """
         self._known.forget(user_id)
-        return await self._state.erase_user(user_id)
+        removed = await self._state.erase_user(user_id)
+        self._known.forget(user_id)  # a read that ran meanwhile may have put them back
+        return removed
 
     def _prior(self, model: ServingModel, features: Mapping[str, Any], query: Query) -> Floats:
         try:

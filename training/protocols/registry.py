@@ -37,6 +37,13 @@ def _ours() -> Method:
     return MetaLearned()
 
 
+def _plain_maml() -> Method:
+    from training.meta_learned import MetaLearned
+    from training.outer_loop import TrainConfig
+
+    return MetaLearned(TrainConfig(scalar_steps=True, average=0.0), "plain-maml")
+
+
 def _item_kernel() -> Method:
     from training.kernel.method import ItemKernelMethod
 
@@ -52,6 +59,7 @@ METHODS: tuple[MethodSpec, ...] = (
     MethodSpec("ease", lambda: Blended(EASE()), is_baseline=True),
     MethodSpec("pure-svd", lambda: Blended(PureSVD()), is_baseline=True),
     MethodSpec("ials", lambda: Blended(IALS()), is_baseline=True),
+    MethodSpec("plain-maml", _plain_maml, is_baseline=False),
     MethodSpec("item-kernel", _item_kernel, is_baseline=False),
     MethodSpec("ours", _ours, is_baseline=False),
 )

@@ -1,5 +1,7 @@
 """Base data and archive become one data set: every event once, run-time features in place."""
 
+import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -88,6 +90,54 @@ def test_without_times_archived_events_come_last(tmp_path: Path) -> None:
     merge_archive(base, tmp_path / "archive", tmp_path / "merged")
     merged = load(tmp_path / "merged")
     assert [i for u, i in pairs(merged) if u == "u1"] == ["a", "b", "c", "d"]
+
+
+def test_without_time_or_order_the_base_keeps_every_row(tmp_path: Path) -> None:
+    """A base of user_id,item_id alone: its rows come first, in the order of the file."""
+    base = write_base(tmp_path / "base", "user_id,item_id", ["u1,b", "u1,a", "u2,c", "u2,a"])
+    write_events(tmp_path / "archive", [{"user_id": "u1", "item_id": "c", "timestamp": 20}])
+    merge_archive(base, tmp_path / "archive", tmp_path / "merged")
+    assert pairs(load(tmp_path / "merged")) == [
+        ("u1", "b"), ("u1", "a"), ("u1", "c"), ("u2", "c"), ("u2", "a"),
+    ]  # fmt: skip
+
+
+def test_clicks_without_a_value_join_a_base_with_values(tmp_path: Path) -> None:
+    """Play counts in the base and plain clicks in the archive: none is left out."""
+    rows = ["u1,a,10,1", "u1,b,3,2", "u2,a,7,1", "u2,c,1,2"]
+    base = write_base(tmp_path / "base", "user_id,item_id,count,timestamp", rows)
+    write_events(tmp_path / "archive", [{"user_id": "u1", "item_id": "c", "timestamp": DAY_MS}])
+    merge_archive(base, tmp_path / "archive", tmp_path / "merged")
+    assert ("u1", "c") in pairs(load(tmp_path / "merged"))
+
+
+def test_an_erased_user_leaves_the_base_and_may_come_back(timed: Dataset, tmp_path: Path) -> None:
+    """Rows of the base go; what the user did after the erasure stays, as a new user's."""
+    archive = tmp_path / "archive"
+    write_events(archive, [{"user_id": "u1", "item_id": "c", "timestamp": DAY_MS}])
+    (archive / "erasures").mkdir()
+    digest = hashlib.sha256(b"recsvc-erasure:u1").hexdigest()
+    marks = {"user_hash": [digest], "log_ms": [0], "log_seq": [0]}
+    pl.DataFrame(marks).write_parquet(archive / "erasures" / "part-1.parquet")
+    added = merge_archive(timed, archive, tmp_path / "merged")
+    merged = pairs(load(tmp_path / "merged"))
+    assert [i for u, i in merged if u == "u1"] == ["c"]
+    assert added.new_users == frozenset({"u1"})
+
+
+@pytest.mark.parametrize(("put", "kept"), [(["red", "blue"], "red|blue"), (7, "7"), ("x", "x")])
+def test_a_feature_put_at_run_time_takes_the_type_of_the_column(
+    timed: Dataset, tmp_path: Path, put: Any, kept: str
+) -> None:
+    """Lists, numbers and texts for a column of texts."""
+    archive = tmp_path / "archive"
+    write_events(archive, [{"user_id": "u3", "item_id": "new"}])
+    (archive / "items").mkdir()
+    rows = {"item_id": ["a"], "features": [json.dumps({"colour": put})]}
+    pl.DataFrame(rows).write_parquet(archive / "items" / "items-1.parquet")
+    merge_archive(timed, archive, tmp_path / "merged")
+    items = pl.read_parquet(tmp_path / "merged" / "items.parquet")
+    assert items.filter(pl.col("item_id") == "a")["colour"].to_list() == [kept]
 
 
 def test_run_time_features_replace_those_of_the_base(timed: Dataset, tmp_path: Path) -> None:
