@@ -13,6 +13,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, FiniteFloat, WithJs
 MAX_ID_CHARS = 256
 MIN_EPOCH_S, MAX_EPOCH_S = -62_135_596_800, 100_000_000_000
 """The years 1 and 5138; what is beyond is taken for milliseconds and refused."""
+MAX_ROWS = 100_000
+"""Elements of any list of a request; settings may allow fewer."""
+MAX_FILTER_VALUES = 100
 _INT64 = 2**63
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -47,9 +50,11 @@ def parse_timestamp(value: Any) -> int:
             moment = datetime.fromisoformat(value)
             if moment.tzinfo is None:
                 moment = moment.replace(tzinfo=UTC)
-            return (moment - _EPOCH) // timedelta(milliseconds=1)
+            milliseconds = (moment - _EPOCH) // timedelta(milliseconds=1)
+            format_timestamp(milliseconds)  # an offset can lead out of the years 1 to 9999
         except (ValueError, OverflowError) as exc:
             raise ValueError(f"{value!r} is no RFC 3339 time such as 2026-01-31T12:00:00Z") from exc
+        return milliseconds
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not MIN_EPOCH_S <= value <= MAX_EPOCH_S:  # false for NaN too
         raise ValueError(
@@ -66,6 +71,7 @@ def format_timestamp(timestamp_ms: int) -> str:
 
 Text = Annotated[str, AfterValidator(check_unicode)]
 Id = Annotated[Text, Field(min_length=1, max_length=MAX_ID_CHARS)]
+EventType = Annotated[Text, Field(max_length=MAX_ID_CHARS)]
 Int64 = Annotated[int, Field(ge=-_INT64, lt=_INT64, strict=True)]
 Flag = Annotated[bool, Field(strict=True)]
 

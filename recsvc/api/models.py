@@ -4,7 +4,17 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
-from recsvc.api.fields import Features, Id, Int64, Scalar, Text, Timestamp
+from recsvc.api.fields import (
+    MAX_FILTER_VALUES,
+    MAX_ROWS,
+    EventType,
+    Features,
+    Id,
+    Int64,
+    Scalar,
+    Text,
+    Timestamp,
+)
 from recsvc.recommender import Strategy
 
 EXAMPLE_EVENT: dict[str, Any] = {"user_id": "u-42", "item_id": "50", "event": "rating", "value": 5}
@@ -37,7 +47,7 @@ class EventIn(BaseModel):
     """Makes a repeat harmless; generated where it is left out."""
     user_id: Id
     item_id: Id
-    event: Text | None = None
+    event: EventType | None = None
     value: FiniteFloat | None = None
     timestamp: Timestamp | None = None
     recommendation_id: Id | None = None
@@ -48,7 +58,7 @@ class EventsIn(Strict):
         json_schema_extra={"examples": [{"events": [{"event_id": "e-1", **EXAMPLE_EVENT}]}]}
     )
 
-    events: list[EventIn]
+    events: Annotated[list[EventIn], Field(max_length=MAX_ROWS, fail_fast=True)]
 
 
 class EventsOut(BaseModel):
@@ -66,7 +76,7 @@ class SupportRow(BaseModel):
 
     item_id: Id
     value: FiniteFloat | None = None
-    event: Text | None = None
+    event: EventType | None = None
     timestamp: Timestamp | None = None
 
 
@@ -84,16 +94,18 @@ class RecommendIn(Strict):
     user_id: Id | None = None
     """Adds the user's stored events and features."""
     user_features: Features | None = None
-    support: list[SupportRow] | None = None
+    support: Annotated[list[SupportRow], Field(max_length=MAX_ROWS, fail_fast=True)] | None = None
     """A session or an anonymous visitor; nothing of it is stored. Later rows are newer."""
     k: Annotated[int, Field(ge=1)] = 10
-    candidates: list[Id] | None = None
+    candidates: Annotated[list[Id], Field(max_length=MAX_ROWS, fail_fast=True)] | None = None
     """Rank just these."""
-    exclude: list[Id] = []
+    exclude: Annotated[list[Id], Field(max_length=MAX_ROWS, fail_fast=True)] = []
     exclude_seen: bool = True
     """Leave out the items of the support and of the user's events."""
-    filter: dict[Text, Scalar | Annotated[list[Scalar], Field(min_length=1)]] = {}
-    """Item column to the value, or the values, that it must have."""
+    filter: dict[
+        Text, Scalar | Annotated[list[Scalar], Field(min_length=1, max_length=MAX_FILTER_VALUES)]
+    ] = {}
+    """Item column to the value, or the at most 100 values, of which it must have one."""
     diversity: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.0
     explore: Annotated[Int64, Field(ge=0)] | None = None
     """Seed of a random list; without it the answer is deterministic."""
@@ -107,7 +119,7 @@ class ListParameters(BaseModel):
     """Longest list; shorter where fewer items are left."""
     exclude_seen: bool = True
     """Leave out the items of the user's events."""
-    category: list[Text] = []
+    category: Annotated[list[Text], Field(max_length=MAX_FILTER_VALUES)] = []
     """Only items with this value in any categorical column; repeatable (or)."""
     explain: bool = False
     diversity: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.0

@@ -1,10 +1,10 @@
 """The JSON about items, users, model versions and health. Knows nothing of how it is answered."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from recsvc.api.fields import Features, Id
+from recsvc.api.fields import MAX_ROWS, Features, Id
 from recsvc.api.models import EXAMPLE_EVENT, Strict
 
 
@@ -38,7 +38,7 @@ class ItemsPost(Strict):
 
     item_id: Id | None = None
     features: Features | None = None
-    items: list[ItemPost] | None = None
+    items: Annotated[list[ItemPost], Field(max_length=MAX_ROWS, fail_fast=True)] | None = None
 
     @model_validator(mode="after")
     def _one_or_many(self) -> "ItemsPost":
