@@ -32,6 +32,10 @@ ScriptCall = tuple[Sequence[bytes], Sequence[Argument]]
 # redis-py must see its own timeout before the call's budget ends, because only then does its
 # cluster client mark the node as failed and look for the one that took over.
 _SOCKET_SHARE = 0.75
+# What redis-py up to 8.1 raises where one task writes to a connection that another one closes
+# (redis/redis-py#4287). Only redis-py's own code runs where these are caught.
+_TORN_CONNECTION = (AttributeError, TypeError)
+_FAILURES = (RedisError, OSError, TimeoutError, *_TORN_CONNECTION)
 _CLUSTER_CONCURRENCY = 32
 
 
@@ -96,7 +100,7 @@ class Connection:
             return await _within(
                 block_s + self._timeout_s, lambda: self._blocking.execute_command(*args)
             )
-        except (RedisError, OSError, TimeoutError) as exc:
+        except _FAILURES as exc:
             if self.is_cluster:
                 await _close(self._blocking)  # the next call looks for the nodes again
             raise self._failure(exc) from exc
@@ -123,7 +127,7 @@ class Connection:
 
         try:
             reply = await _within(self._timeout_s, discover_and_call)
-        except (RedisError, OSError, TimeoutError) as exc:
+        except _FAILURES as exc:
             # One that refuses a command (full memory, full disk, read-only) is alive.
             alive = isinstance(exc, ResponseError) and not isinstance(exc, ClusterDownError)
             self._stale |= self.is_cluster and not alive and discoveries == self._discoveries

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
+from redis.asyncio.connection import AbstractConnection
 
 from recsvc.errors import StateUnavailableError
 from recsvc.settings import Settings
@@ -88,6 +89,26 @@ async def test_without_redis_every_call_is_refused(store: StateStore) -> None:
     """Nobody listens: every call fails at once as unavailable, none pretends success."""
     for call in calls(store):
         await refusal(call)
+
+
+@pytest.mark.parametrize("leaked", [AttributeError, TypeError])
+async def test_a_connection_closed_under_its_writer_is_a_failure(
+    server: RedisServer,
+    store: StateStore,
+    monkeypatch: pytest.MonkeyPatch,
+    leaked: type[Exception],
+) -> None:
+    """What redis-py leaks in that race (redis/redis-py#4287) is an unavailable store."""
+    server.start()
+    await store.ping()
+
+    async def torn(*_: object) -> None:
+        raise leaked("'NoneType' object has no attribute 'writelines'")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AbstractConnection, "_send_packed_command", torn)
+        await refusal(store.ping)
+    await store.ping()
 
 
 async def test_a_silent_redis_is_answered_within_the_budget(
