@@ -260,43 +260,50 @@ def retrain_command(
 def evaluate_command(
     data: Annotated[Path, typer.Option(help="Directory of the data set.")],
     protocol: Annotated[
-        Literal["cold-user"], typer.Option(help="Who is held out and what is asked.")
+        str, typer.Option(help="Who is held out and what is asked; `all` runs every protocol.")
     ] = "cold-user",
     seeds: Annotated[int, typer.Option(min=1, help="Splits: seeds 0, 1, ...")] = 3,
     methods: Annotated[str, typer.Option(help="Names, separated by commas; all if empty.")] = "",
-    window: Annotated[str, typer.Option(help="Largest support: a number, or auto.")] = "auto",
+    window: Annotated[
+        str | None, typer.Option(help="Largest support: a number, or auto (the default).")
+    ] = None,
     work: Annotated[
         Path | None, typer.Option(help="Where finished runs are kept and found again.")
     ] = None,
     on_bad_row: BadRows = "fail",
     json: Json = False,
 ) -> None:
-    """Compare our model with tuned baselines on users that training never saw.
+    """Compare our model with tuned baselines on what training never saw.
 
     Interrupted, the same command goes on after the last finished method and seed.
     """
+    from dataclasses import replace
+
     from training.datasets.load import load
-    from training.protocols.cold_user import parse_window, run_cold_user
-    from training.protocols.registry import find_methods
+    from training.protocols.available import find_protocols, requested_runs, run_protocols
+    from training.protocols.protocol import Request
     from training.protocols.run_store import default_directory
     from training.protocols.table import render
 
-    chosen = find_methods([name.strip() for name in methods.split(",") if name.strip()])
-    largest = parse_window(window)
-    dataset = load(data, on_bad_row=on_bad_row)
-    with progress(f"{protocol} on {dataset.name}", seeds * len(chosen)) as tracker:
-        found = run_cold_user(
-            dataset,
-            chosen,
-            range(seeds),
-            window=largest,
-            work=work or default_directory(),
-            on_run=lambda note: tracker.advance(note=note),
-        )
+    protocols = find_protocols(protocol)
+    given = {"window": window}
+    request = Request(
+        load(data, on_bad_row=on_bad_row),
+        range(seeds),
+        methods=[name.strip() for name in methods.split(",") if name.strip()],
+        options={name: value for name, value in given.items() if value is not None},
+        work=work or default_directory(),
+    )
+    total = requested_runs(protocols, request)
+    with progress(f"{protocol} on {request.dataset.name}", total) as tracker:
+        request = replace(request, on_run=lambda note: tracker.advance(note=note))
+        findings = run_protocols(protocols, request)
+    for name, reason in findings.skipped.items():
+        tell(f"{name} was skipped: {reason}")
     if json:
-        emit(found.to_json())
+        emit(findings.to_json() if len(protocols) > 1 else findings.results[0].to_json())
     else:
-        typer.echo(render(found))
+        typer.echo("\n\n\n".join(render(found) for found in findings.results))
 
 
 @app.command("demo")

@@ -13,7 +13,6 @@ settings on validation users by the same measure, and are given test users only 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,18 +20,21 @@ from numpy.typing import NDArray
 
 from training.datasets import Dataset, encode, fit_schema
 from training.errors import DataError, SettingError
-from training.evaluate import Evaluation, MethodRun, summarise
+from training.evaluate import Evaluation, Measures, MethodRun
 from training.methods import (
     VIEWS,
     ColdUserData,
     ColdUsers,
+    Method,
     cold_users,
     measure,
     minimum_positives,
     validation_users,
 )
-from training.protocols.registry import MethodSpec
-from training.protocols.run_store import RunStore, code_hash, library_versions
+from training.protocols.protocol import Request, run_methods
+from training.protocols.registry import METHODS, MethodSpec, find_methods
+from training.protocols.run_store import library_versions
+from training.summary import summarise
 from training.tasks import Histories, automatic_window, positives, split_users
 
 PROTOCOL = "cold-user"
@@ -157,7 +159,9 @@ def _mask(codes: NDArray[np.integer], size: int) -> NDArray[np.bool_]:
 
 
 def run_method(
-    spec: MethodSpec, split: ColdUserSplit, clock: Callable[[], float] = time.perf_counter
+    spec: MethodSpec[Method],
+    split: ColdUserSplit,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> MethodRun:
     """Fit one method, then measure it on the validation and the test users at every size."""
     data = split.data
@@ -189,88 +193,59 @@ def run_method(
     )
 
 
-def run_cold_user(
-    dataset: Dataset,
-    methods: Sequence[MethodSpec],
-    seeds: Sequence[int],
-    *,
-    window: int | None = None,
-    work: Path | None = None,
-    on_run: Callable[[str], None] = lambda _: None,
-    resamples: int = 10_000,
-) -> Evaluation:
+class ColdUserProtocol:
+    """`--protocol cold-user`."""
+
+    name = PROTOCOL
+    summary = "users that training never saw, after n of their interactions"
+    options = ("window",)
+    methods = tuple(spec.name for spec in METHODS)
+
+    def run(self, request: Request) -> Evaluation:
+        """As `EvaluationProtocol.run`."""
+        return run_cold_user(request, find_methods(request.methods, METHODS))
+
+
+def run_cold_user(request: Request, methods: Sequence[MethodSpec[Method]]) -> Evaluation:
     """Run the protocol for every method on every seed.
 
     Args:
-        dataset: the data set.
+        request: its `methods` are not looked at.
         methods: what to compare; names differ.
-        seeds: one split each.
-        window: largest support; None: see `split_cold_users`.
-        work: directory where finished runs are kept, and found again by a later call; None: none.
-        on_run: called with a note after every method and seed.
-        resamples: of the bootstrap.
 
     Raises:
         DataError: no user can be measured.
         SettingError: no seed, no method, or two of one name.
         ScoreError: a method's scores cannot be ranked.
     """
-    _check_run(methods, seeds)
-    store = RunStore(work) if work is not None else None
+    dataset = request.dataset
     histories = positives(dataset)
-    window = automatic_window(histories.lengths_U) if window is None else window
-    versions = library_versions()
-    runs: list[MethodRun] = []
-    for seed in seeds:
-        split: ColdUserSplit | None = None
-        for spec in methods:
-            key = _key(dataset, spec, seed, window, versions)
-            run = store.load(key) if store is not None else None
-            if run is None:
-                split = split or _split(dataset, histories, seed, window)
-                run = run_method(spec, split)
-                if store is not None:
-                    store.save(key, run)
-            runs.append(run)
-            on_run(f"{spec.name}, seed {seed}")
+    asked = parse_window(request.options.get("window", "auto"))
+    window = automatic_window(histories.lengths_U) if asked is None else asked
+    runs = run_methods(
+        request,
+        methods,
+        protocol=PROTOCOL,
+        conditions={"window": window},
+        code=("protocols/cold_user.py",),
+        split=lambda seed: _split(dataset, histories, seed, window),
+        run=run_method,
+    )
     return summarise(
         runs,
         protocol=PROTOCOL,
-        dataset=_facts(dataset, histories),
+        dataset=dataset_facts(dataset, histories),
         window=window,
-        sizes=support_sizes(window),
+        measures=Measures(support_sizes(window)),
         baselines=[spec.name for spec in methods if spec.is_baseline],
-        versions=versions,
-        resamples=resamples,
+        versions=library_versions(),
+        settings={"window": window},
+        resamples=request.resamples,
     )
 
 
-def _check_run(methods: Sequence[MethodSpec], seeds: Sequence[int]) -> None:
-    names = [spec.name for spec in methods]
-    if not names or len(set(names)) < len(names):
-        raise SettingError(f"--methods: {names} must be one name or more, each once")
-    if not seeds or len(set(seeds)) < len(seeds):
-        raise SettingError(f"--seeds: {list(seeds)} must be one seed or more, each once")
-
-
-def _key(
-    dataset: Dataset, spec: MethodSpec, seed: int, window: int, versions: dict[str, str]
-) -> dict[str, Any]:
-    """All that decides a run."""
-    return {
-        "protocol": PROTOCOL,
-        "data": dataset.sha256,
-        "config": dataset.config.model_dump(mode="json"),
-        "method": spec.name,
-        "variant": spec.variant,
-        "seed": seed,
-        "window": window,
-        "code": code_hash(spec.is_baseline),
-        "versions": versions,
-    }
-
-
-def _facts(dataset: Dataset, histories: Histories) -> dict[str, Any]:
+def dataset_facts(dataset: Dataset, histories: Histories) -> dict[str, Any]:
+    """What a result says of its data set."""
     return {
         "name": dataset.name,
         "sha256": dataset.sha256,

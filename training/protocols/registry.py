@@ -1,10 +1,12 @@
-"""The methods that `recsvc-train evaluate` knows, by name.
+"""The methods that rank for new users, by name, as `recsvc-train evaluate` knows them.
 
-Knows nothing of protocols. To add a method, add a line to `METHODS`.
+Knows nothing of protocols. To add a method, add a line to `METHODS`. Protocols whose methods are
+of another kind have their own tuple of `MethodSpec`, and share `find_methods`.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from training.baselines.blend import Blended
 from training.baselines.demo_pop import DemoPop
@@ -16,14 +18,17 @@ from training.baselines.pure_svd import PureSVD
 from training.errors import SettingError
 from training.methods import Method
 
+MethodT = TypeVar("MethodT")
+MethodT_co = TypeVar("MethodT_co", covariant=True)
 
-@dataclass(frozen=True, slots=True)
-class MethodSpec:
+
+@dataclass(frozen=True)
+class MethodSpec(Generic[MethodT_co]):
     """How to make a fresh method."""
 
     name: str
     """As it stands in tables; differs between all methods of one run."""
-    make: Callable[[], Method]
+    make: Callable[[], MethodT_co]
     is_baseline: bool
     """Whether other methods are compared with it."""
     variant: str = ""
@@ -50,7 +55,7 @@ def _item_kernel() -> Method:
     return ItemKernelMethod()
 
 
-METHODS: tuple[MethodSpec, ...] = (
+METHODS: tuple[MethodSpec[Method], ...] = (
     MethodSpec("random", Random, is_baseline=True),
     MethodSpec("popularity", Popularity, is_baseline=True),
     MethodSpec("late-popularity", LatePopularity, is_baseline=True),
@@ -65,15 +70,17 @@ METHODS: tuple[MethodSpec, ...] = (
 )
 
 
-def find_methods(names: Sequence[str]) -> tuple[MethodSpec, ...]:
-    """The methods of these names, in the order of `METHODS`; all of them where none is named.
+def find_methods(
+    names: Sequence[str], methods: Sequence[MethodSpec[MethodT]]
+) -> tuple[MethodSpec[MethodT], ...]:
+    """The methods of these names, in their own order; all of them where none is named.
 
     Raises:
         SettingError: a name is unknown.
     """
-    known = {spec.name for spec in METHODS}
+    known = {spec.name for spec in methods}
     unknown = [name for name in names if name not in known]
     if unknown:
-        allowed = ", ".join(spec.name for spec in METHODS)
+        allowed = ", ".join(spec.name for spec in methods)
         raise SettingError(f"--methods: no method {unknown[0]!r}; there are {allowed}")
-    return tuple(spec for spec in METHODS if not names or spec.name in names)
+    return tuple(spec for spec in methods if not names or spec.name in names)

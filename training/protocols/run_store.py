@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,9 @@ import recsvc.contract.schema
 import training
 from training.evaluate import MethodRun
 
-_BASELINE_CODE = ("baselines/", "datasets/", "methods.py", "metrics.py", "protocols/", "tasks.py")
-_NEVER_CODE = ("cli.py", "progress.py", "protocols/table.py", "protocols/run_store.py")
+_BASELINE_CODE = ("baselines/", "datasets/", "methods.py", "metrics.py", "tasks.py")
+_NEVER_CODE = ("cli.py", "demo.py", "evaluate.py", "progress.py", "report.py", "summary.py")
+"""Shows figures or pools them, and moves none."""
 _LIBRARIES = ("numpy", "scipy", "scikit-learn", "implicit", "torch", "recsvc")
 
 
@@ -41,17 +42,23 @@ def library_versions() -> dict[str, str]:
     return found
 
 
-def code_hash(is_baseline: bool) -> str:
-    """Hash of the source files that can move a figure of a baseline, or of any other method."""
+def code_hash(is_baseline: bool, protocol_code: Sequence[str] = ()) -> str:
+    """Hash of the source files that can move a figure.
+
+    Args:
+        is_baseline: the code of our own model counts for all other methods only.
+        protocol_code: files or folders of the protocol itself, relative to `training/`; what
+            other protocols are made of does not count.
+    """
     root = Path(training.__file__).parent
     digest = hashlib.sha256(Path(recsvc.contract.schema.__file__).read_bytes())
     for path in sorted(root.rglob("*.py")):
         relative = path.relative_to(root).as_posix()
-        if relative.startswith(_NEVER_CODE):
-            continue
-        if is_baseline and not relative.startswith(_BASELINE_CODE):
-            continue
-        digest.update(relative.encode() + path.read_bytes())
+        own = relative.startswith(tuple(protocol_code))
+        shared = relative.startswith(_BASELINE_CODE) if is_baseline else True
+        other = relative.startswith(("protocols/", *_NEVER_CODE))
+        if own or (shared and not other):
+            digest.update(relative.encode() + path.read_bytes())
     return digest.hexdigest()
 
 

@@ -5,24 +5,22 @@ Knows nothing of where it is printed.
 
 from collections.abc import Sequence
 
-from training.evaluate import BEST_ON_TEST, BEST_ON_VALIDATION, Difference, Evaluation
+from training.evaluate import BEST_ON_TEST, BEST_ON_VALIDATION, Cell, Difference, Evaluation
+from training.methods import VIEWS
 
-_TABLES = (
-    ("masked", "ndcg@10"),
-    ("masked", "recall@20"),
-    ("masked", "hr@10"),
-    ("literal", "ndcg@10"),
-)
-_TITLES = {"ndcg@10": "nDCG@10", "recall@20": "Recall@20", "hr@10": "HR@10"}
+_TITLES = {"hr": "HR", "mae": "MAE", "ndcg": "nDCG", "recall": "Recall", "rmse": "RMSE"}
 
 
 def render(evaluation: Evaluation) -> str:
     """All tables, for a terminal or a file."""
     parts = [_heading(evaluation)]
-    parts += [_means(evaluation, view, metric) for view, metric in _TABLES]
+    first = evaluation.views[0]
+    parts += [_means(evaluation, first, metric) for metric in evaluation.metrics]
+    parts += [_means(evaluation, view, evaluation.metrics[0]) for view in evaluation.views[1:]]
     compared = [m for m in evaluation.methods if m not in evaluation.baselines]
     if evaluation.baselines:
-        parts += [_differences(evaluation, method) for method in compared]
+        shown = evaluation.views if evaluation.views != VIEWS else VIEWS[:1]
+        parts += [_differences(evaluation, m, view) for m in compared for view in shown]
     parts.append(_seconds(evaluation))
     return "\n\n".join(parts)
 
@@ -39,35 +37,48 @@ def _heading(evaluation: Evaluation) -> str:
     )
 
 
+def title(metric: str) -> str:
+    """A metric's name for people: nDCG@10 for ndcg@10."""
+    word, at, depth = metric.partition("@")
+    return f"{_TITLES.get(word, word)}{at}{depth}"
+
+
+def _columns(evaluation: Evaluation) -> list[str]:
+    return [f"n={n}" for n in evaluation.sizes]
+
+
 def _means(evaluation: Evaluation, view: str, metric: str) -> str:
-    header = [f"{_TITLES[metric]}, {view}", *(f"n={n}" for n in evaluation.sizes)]
-    rows = [
-        [method]
-        + [
-            f"{cell.mean:.4f} ±{(cell.high - cell.low) / 2:.4f}"
-            for cell in evaluation.row(method, view, metric)
-        ]
-        for method in evaluation.methods
-    ]
-    return _grid([header, *rows])
+    rows = [[f"{title(metric)}, {view}", *_columns(evaluation)]]
+    for method in evaluation.methods:
+        at = {cell.n: cell for cell in evaluation.row(method, view, metric)}
+        rows.append([method, *(_mean(at.get(n)) for n in evaluation.sizes)])
+    return _grid(rows)
 
 
-def _differences(evaluation: Evaluation, method: str) -> str:
-    """Masked nDCG@10 of one method minus each baseline, in per cent of the baseline."""
-    header = [f"{method} minus, nDCG@10, masked, %", *(f"n={n}" for n in evaluation.sizes)]
-    rows = []
+def _mean(cell: Cell | None) -> str:
+    return "-" if cell is None else f"{cell.mean:.4f} ±{(cell.high - cell.low) / 2:.4f}"
+
+
+def _differences(evaluation: Evaluation, method: str, view: str) -> str:
+    """The first metric of one method minus each baseline, in per cent of the baseline."""
+    metric = evaluation.metrics[0]
+    rows = [[f"{method} minus, {title(metric)}, {view}, %", *_columns(evaluation)]]
     for against in [*evaluation.baselines, BEST_ON_VALIDATION, BEST_ON_TEST]:
-        found = [
-            d
+        at = {
+            d.n: d
             for d in evaluation.differences
-            if (d.method, d.against, d.view, d.metric) == (method, against, "masked", "ndcg@10")
-        ]
-        rows.append([against, *(_percent(d) for d in found)])
+            if (d.method, d.against, d.view, d.metric) == (method, against, view, metric)
+        }
+        rows.append([against, *(_percent(at.get(n)) for n in evaluation.sizes)])
     note = "paired on the same users; [95 % interval]; * where 0 is outside of it"
-    return f"{_grid([header, *rows])}\n{note}"
+    if metric in evaluation.lower_is_better:
+        note += "; below 0 is better"
+    return f"{_grid(rows)}\n{note}"
 
 
-def _percent(d: Difference) -> str:
+def _percent(d: Difference | None) -> str:
+    if d is None:
+        return "-"
     if d.relative == 0.0:
         return f"{d.mean:+.4f}"
     scale = 100.0 * d.relative / d.mean

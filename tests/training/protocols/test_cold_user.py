@@ -21,6 +21,7 @@ from training.protocols.cold_user import (
     split_cold_users,
     support_sizes,
 )
+from training.protocols.protocol import Request
 from training.protocols.registry import METHODS, MethodSpec, find_methods
 from training.tasks import positives
 
@@ -137,7 +138,7 @@ def test_an_oracle_is_perfect(tastes: Dataset) -> None:
 
 def test_every_baseline_learns_the_tastes(tastes: Dataset) -> None:
     """On the tastes, fold-in methods with one item and DemoPop without any beat popularity."""
-    found = run_cold_user(tastes, TUNED, seeds=[0], resamples=200)
+    found = run_cold_user(Request(tastes, [0], resamples=200), TUNED)
     popular = found.row("popularity", "masked", "ndcg@10")[0].mean
     for name in ("item-knn", "ease", "pure-svd", "ials", "demo-pop"):
         assert found.row(name, "masked", "ndcg@10")[1].mean > 1.3 * popular
@@ -145,7 +146,7 @@ def test_every_baseline_learns_the_tastes(tastes: Dataset) -> None:
 
 def test_permuted_items_leave_every_method_at_chance(noise: Dataset) -> None:
     """Where items say nothing of users, no method differs from random scores by its noise."""
-    found = run_cold_user(noise, BASELINES, seeds=[0, 1, 2], resamples=200)
+    found = run_cold_user(Request(noise, [0, 1, 2], resamples=200), BASELINES)
     chance = found.row("random", "masked", "recall@20")
     for name in (spec.name for spec in TUNED):
         for cell, random in zip(found.row(name, "masked", "recall@20"), chance, strict=True):
@@ -156,16 +157,16 @@ def test_nan_scores_stop_the_run(tastes: Dataset) -> None:
     """The message names the method."""
     broken = MethodSpec("broken", lambda: Constant(float("nan")), is_baseline=True)
     with pytest.raises(ScoreError, match="method 'broken'"):
-        run_cold_user(tastes, [broken], seeds=[0])
+        run_cold_user(Request(tastes, [0], resamples=100), [broken])
 
 
 def test_a_run_repeats_itself(tastes: Dataset) -> None:
     """The same seeds give the same figures, intervals and differences."""
     specs = [
-        *find_methods(["random", "late-popularity", "item-knn"]),
+        *find_methods(["random", "late-popularity", "item-knn"], METHODS),
         MethodSpec("constant", Constant, is_baseline=False),
     ]
-    first, second = (run_cold_user(tastes, specs, seeds=[0, 1], resamples=100) for _ in range(2))
+    first, second = (run_cold_user(Request(tastes, [0, 1], resamples=100), specs) for _ in range(2))
     assert first.cells == second.cells
     assert first.differences == second.differences
 
@@ -173,10 +174,10 @@ def test_a_run_repeats_itself(tastes: Dataset) -> None:
 def test_others_are_compared_with_every_baseline_and_the_best(tastes: Dataset) -> None:
     """Differences are paired, for every size, and the best baseline is named both ways."""
     specs = [
-        *find_methods(["random", "popularity", "demo-pop"]),
+        *find_methods(["random", "popularity", "demo-pop"], METHODS),
         MethodSpec("constant", Constant, is_baseline=False),
     ]
-    found = run_cold_user(tastes, specs, seeds=[0], resamples=100)
+    found = run_cold_user(Request(tastes, [0], resamples=100), specs)
     shown = {d.against for d in found.differences}
     assert shown == {"random", "popularity", "demo-pop", BEST_ON_VALIDATION, BEST_ON_TEST}
     one = next(
@@ -199,10 +200,10 @@ def test_a_data_set_without_long_histories_is_refused(tastes: Dataset) -> None:
 def test_an_unknown_method_is_named() -> None:
     """The message lists what there is."""
     with pytest.raises(SettingError, match="no method 'svdpp'; there are random, popularity"):
-        find_methods(["ease", "svdpp"])
+        find_methods(["ease", "svdpp"], METHODS)
 
 
 def test_methods_of_one_name_are_refused(tastes: Dataset) -> None:
     """Two rows of one name could not be told apart."""
     with pytest.raises(SettingError, match="each once"):
-        run_cold_user(tastes, [METHODS[0], METHODS[0]], seeds=[0])
+        run_cold_user(Request(tastes, [0], resamples=100), [METHODS[0], METHODS[0]])

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from training.cli import run
-from training.evaluate import Evaluation, MethodRun, summarise
+from training.evaluate import Evaluation, Measures, MethodRun
 from training.protocols.table import render
+from training.summary import summarise
 
 
 def a_run(method: str, seed: int, level: float) -> MethodRun:
@@ -24,7 +25,7 @@ def summary(runs: list[MethodRun]) -> Evaluation:
         protocol="cold-user",
         dataset={"name": "shop", "positive_rule": "every interaction"},
         window=1,
-        sizes=(0, 1),
+        measures=Measures((0, 1)),
         baselines=["weak", "strong"],
         versions={"numpy": "2"},
         resamples=100,

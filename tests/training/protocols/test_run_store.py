@@ -12,6 +12,7 @@ from training.datasets import Dataset
 from training.evaluate import Evaluation
 from training.methods import Method
 from training.protocols.cold_user import run_cold_user
+from training.protocols.protocol import Request
 from training.protocols.registry import MethodSpec
 from training.protocols.run_store import RunStore, code_hash
 
@@ -23,8 +24,8 @@ class Counted:
         self.made: list[str] = []
         self.interrupt_at: str | None = None
 
-    def specs(self, variant: str = "") -> list[MethodSpec]:
-        def maker(name: str, make: Callable[[], Method]) -> MethodSpec:
+    def specs(self, variant: str = "") -> list[MethodSpec[Method]]:
+        def maker(name: str, make: Callable[[], Method]) -> MethodSpec[Method]:
             def made() -> Method:
                 if name == self.interrupt_at:
                     raise KeyboardInterrupt
@@ -41,8 +42,9 @@ def counted() -> Counted:
     return Counted()
 
 
-def run(dataset: Dataset, specs: list[MethodSpec], work: Path, **more: Any) -> Evaluation:
-    return run_cold_user(dataset, specs, more.pop("seeds", [0]), work=work, resamples=50, **more)
+def run(dataset: Dataset, specs: list[MethodSpec[Method]], work: Path, **more: Any) -> Evaluation:
+    seeds = more.pop("seeds", [0])
+    return run_cold_user(Request(dataset, seeds, options=more, work=work, resamples=50), specs)
 
 
 def test_finished_runs_are_not_repeated(tastes: Dataset, counted: Counted, tmp_path: Path) -> None:
@@ -78,12 +80,12 @@ def test_other_conditions_are_other_runs(
     tastes: Dataset, noise: Dataset, counted: Counted, tmp_path: Path, change: str
 ) -> None:
     """Other data, another window or another variant of a method never reuse a run."""
-    run(tastes, counted.specs()[:1], tmp_path, window=3)
+    run(tastes, counted.specs()[:1], tmp_path, window="3")
     run(
         noise if change == "data" else tastes,
         counted.specs("other" if change == "variant" else "")[:1],
         tmp_path,
-        window=2 if change == "window" else 3,
+        window="2" if change == "window" else "3",
     )
     assert counted.made == ["popular", "popular"]
 
@@ -114,6 +116,12 @@ def test_code_of_baselines_is_part_of_all_code() -> None:
     """A baseline's runs outlive a change of the model, so the two hashes differ."""
     assert code_hash(is_baseline=True) != code_hash(is_baseline=False)
     assert code_hash(is_baseline=True) == code_hash(is_baseline=True)
+
+
+def test_only_the_protocols_own_code_counts() -> None:
+    """A change in one protocol leaves the finished runs of the others as they are."""
+    own, other = (code_hash(True, [f"protocols/{name}.py"]) for name in ("cold_user", "table"))
+    assert len({own, other, code_hash(True)}) == 3
 
 
 def test_nothing_in_a_stored_run_is_unpickled(
