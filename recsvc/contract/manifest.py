@@ -6,12 +6,13 @@ The manifest seals itself too: `checksum` is the SHA-256 of the file's bytes wit
 """
 
 import hashlib
+import math
 import os
 import re
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from recsvc.contract.errors import BundleCorruptError, ManifestError
 from recsvc.contract.schema import FeatureSchema
@@ -127,6 +128,36 @@ class AdaptationSpec(_Model):
     vector. None: all rows."""
 
 
+class PoolingSpec(_Model):
+    """How the item-item kernel joins the user vector; see `recsvc.contract.pooling`."""
+
+    rank: tuple[float, ...] = Field(min_length=1)
+    """Factor of a support row by how many positive rows came after it; further back, the last."""
+    alpha: tuple[float, ...] = Field(min_length=2)
+    """By support size 0 .. window."""
+    beta: tuple[float, ...] = Field(min_length=2)
+    """By support size 0 .. window, at least 0."""
+    theta: float
+
+    @model_validator(mode="after")
+    def _sound(self) -> "PoolingSpec":
+        if len(self.alpha) != len(self.beta):
+            raise ValueError(f"{len(self.alpha)} alphas and {len(self.beta)} betas; give one each")
+        numbers = (*self.rank, *self.alpha, *self.beta, self.theta)
+        if not all(math.isfinite(v) for v in numbers) or min(*self.rank, *self.beta) < 0:
+            raise ValueError("pooling weights must be finite, rank and beta at least 0")
+        return self
+
+
+class KernelSpec(_Model):
+    """The item-item kernel of the bundle: its edges lie in edges_*.npy, what made them in
+    kernel.npz."""
+
+    edges: int = Field(ge=0)
+    """E, edges of all items."""
+    pooling: PoolingSpec
+
+
 class DatasetSpec(_Model):
     """What the bundle was trained on."""
 
@@ -167,6 +198,8 @@ class Manifest(_Model):
     """Every file of the bundle but the manifest, by its name."""
     dataset: DatasetSpec
     lineage: Lineage
+    kernel: KernelSpec | None = None
+    """None: the vector alone is served."""
     checksum: str = Field(default=_UNSEALED, pattern=r"^[0-9a-f]{64}$")
     """Seal over the manifest's own bytes; set by `write_manifest`."""
 
