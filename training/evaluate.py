@@ -7,7 +7,7 @@ Shape legend: n support sizes, V views, U units of a seed (users), M metrics.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,6 +90,20 @@ class Difference:
     """The difference over the other's mean."""
 
 
+@dataclass(frozen=True, slots=True)
+class OneClick:
+    """What the first interaction does to a method's lists: n=1 minus n=0 on the same users."""
+
+    method: str
+    view: str
+    metric: str
+    mean: float
+    low: float
+    high: float
+    verdict: Literal["better", "worse", "undecided"]
+    """Of the lists: better or worse where the interval lies on one side of 0."""
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """What a protocol found, over all seeds."""
@@ -114,6 +128,8 @@ class Evaluation:
     size_title: str = "interactions"
     settings: Mapping[str, Any] = field(default_factory=dict)
     """The protocol's own settings, as given or decided."""
+    one_click: tuple[OneClick, ...] = ()
+    """For every method, where n = 0 and n = 1 were measured."""
 
     @property
     def methods(self) -> tuple[str, ...]:

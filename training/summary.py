@@ -7,7 +7,7 @@ Shape legend: n support sizes, V views, U users of a seed, M metrics, R resample
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from training.evaluate import (
     Evaluation,
     Measures,
     MethodRun,
+    OneClick,
 )
 from training.metrics import bootstrap_means, interval
 
@@ -38,6 +39,7 @@ def summarise(
     baselines: Iterable[str],
     versions: Mapping[str, str],
     settings: Mapping[str, Any] | None = None,
+    same_users: bool = False,
     resamples: int = 10_000,
     bootstrap_seed: int = 0,
 ) -> Evaluation:
@@ -56,6 +58,8 @@ def summarise(
         baselines: names of the methods that the others are compared with.
         versions: of the libraries that took part.
         settings: the protocol's own.
+        same_users: the seeds share their test users, in the same order: a user's figures are
+            averaged over the seeds first, so that nobody is taken for two people.
         resamples: R.
         bootstrap_seed: the same runs and seed give the same intervals.
 
@@ -68,6 +72,9 @@ def summarise(
     _check_complete(by_key, methods, seeds)
     figures = [np.stack([by_key[m, s].figures_nVUM for m in methods], axis=-1) for s in seeds]
     values = [np.moveaxis(group, 2, 0) for group in figures]
+    users = {s: len(group) for s, group in zip(seeds, values, strict=True)}
+    if same_users:
+        values = [_mean_of_known(np.stack(values))]
     pooled = _pool(methods, measures, values, np.random.default_rng(bootstrap_seed), resamples)
     baseline_names = tuple(m for m in methods if m in set(baselines))
     validation_An = np.array(
@@ -79,7 +86,7 @@ def summarise(
         window=window,
         sizes=measures.sizes,
         seeds=tuple(seeds),
-        users={s: len(group) for s, group in zip(seeds, values, strict=True)},
+        users=users,
         baselines=baseline_names,
         cells=tuple(pooled.cells()),
         differences=tuple(pooled.differences(baseline_names, validation_An)),
@@ -91,6 +98,7 @@ def summarise(
         lower_is_better=measures.lower_is_better,
         size_title=measures.size_title,
         settings=dict(settings or {}),
+        one_click=tuple(pooled.one_click()),
     )
 
 
@@ -140,6 +148,26 @@ class _Pooled:
                 for name, b in rivals:
                     yield self._difference(method, a, name, b, (v, m, i))
 
+    def one_click(self) -> Iterator[OneClick]:
+        """n=1 minus n=0 of every method, where both measure the same users."""
+        sizes = self.measures.sizes
+        if not {0, 1} <= set(sizes):
+            return
+        zero, one = sizes.index(0), sizes.index(1)
+        for a, method in enumerate(self.methods):
+            for v, view in enumerate(self.measures.views):
+                for m, metric in enumerate(self.measures.metrics):
+                    if not 0 < self.users_nVM[one, v, m] == self.users_nVM[zero, v, m]:
+                        continue
+                    resampled_Rn = self.resampled_RnVMA[:, :, v, m, a]
+                    low, high = _interval(resampled_Rn[:, one] - resampled_Rn[:, zero])
+                    mean_n = self.mean_nVMA[:, v, m, a]
+                    mean = float(mean_n[one] - mean_n[zero])
+                    falls = metric in self.measures.lower_is_better
+                    yield OneClick(
+                        method, view, metric, mean, low, high, _verdict(low, high, falls)
+                    )
+
     def _best(self, figure_P: NDArray[np.float64], metric: int) -> int:
         falls = self.measures.metrics[metric] in self.measures.lower_is_better
         return int(np.argmin(figure_P) if falls else np.argmax(figure_P))
@@ -156,6 +184,23 @@ class _Pooled:
         relative = mean / other if other > 0 else 0.0
         rival = self.methods[b]
         return Difference(method, against, rival, *self._names(v, m, i), mean, low, high, relative)
+
+
+def _verdict(low: float, high: float, falls: bool) -> Literal["better", "worse", "undecided"]:
+    if low <= 0 <= high:
+        return "undecided"
+    return "better" if (low > 0) != falls else "worse"
+
+
+def _mean_of_known(values_SUnVMA: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Each user's mean over the seeds in which they were measured; NaN where in none."""
+    known = ~np.isnan(values_SUnVMA)
+    count = known.sum(axis=0)
+    total = np.where(known, values_SUnVMA, 0.0).sum(axis=0)
+    mean: NDArray[np.float64] = np.divide(
+        total, count, out=np.full(total.shape, np.nan), where=count > 0
+    )
+    return mean
 
 
 def _pool(

@@ -5,7 +5,14 @@ Knows nothing of where it is printed.
 
 from collections.abc import Sequence
 
-from training.evaluate import BEST_ON_TEST, BEST_ON_VALIDATION, Cell, Difference, Evaluation
+from training.evaluate import (
+    BEST_ON_TEST,
+    BEST_ON_VALIDATION,
+    Cell,
+    Difference,
+    Evaluation,
+    OneClick,
+)
 from training.methods import VIEWS
 
 _TITLES = {"hr": "HR", "mae": "MAE", "ndcg": "nDCG", "recall": "Recall", "rmse": "RMSE"}
@@ -21,6 +28,8 @@ def render(evaluation: Evaluation) -> str:
     if evaluation.baselines:
         shown = evaluation.views if evaluation.views != VIEWS else VIEWS[:1]
         parts += [_differences(evaluation, m, view) for m in compared for view in shown]
+    if evaluation.one_click:
+        parts.append(_one_click(evaluation))
     parts.append(_seconds(evaluation))
     return "\n\n".join(parts)
 
@@ -84,6 +93,22 @@ def _percent(d: Difference | None) -> str:
     scale = 100.0 * d.relative / d.mean
     star = "*" if d.low > 0 or d.high < 0 else " "
     return f"{100 * d.relative:+.1f} [{scale * d.low:+.1f}, {scale * d.high:+.1f}]{star}"
+
+
+def _one_click(evaluation: Evaluation) -> str:
+    """n=1 minus n=0 of every method, in the first metric of every view."""
+    metric = evaluation.metrics[0]
+    rows = [[f"one click: n=1 minus n=0, {title(metric)}", *evaluation.views]]
+    for method in evaluation.methods:
+        at = {c.view: c for c in evaluation.one_click if (c.method, c.metric) == (method, metric)}
+        rows.append([method, *(_change(at.get(view)) for view in evaluation.views)])
+    return _grid(rows)
+
+
+def _change(c: OneClick | None) -> str:
+    if c is None:
+        return "-"
+    return f"{c.mean:+.4f} [{c.low:+.4f}, {c.high:+.4f}] {c.verdict}"
 
 
 def _seconds(evaluation: Evaluation) -> str:

@@ -61,9 +61,16 @@ def test_the_json_survives_a_round_trip(three_methods: Evaluation) -> None:
 def test_the_table_has_every_method_and_difference(three_methods: Evaluation) -> None:
     """A row a method and metric; a constant lead over the best baseline is marked."""
     text = render(three_methods)
-    assert text.count("\nstrong ") == 6
+    assert text.count("\nstrong ") == 7
     line = next(row for row in text.splitlines() if row.startswith("best baseline (by valid"))
     assert line.count("+25.0 [+25.0, +25.0]*") == 2
+
+
+def test_the_table_says_what_one_click_does(three_methods: Evaluation) -> None:
+    """A row a method, with a verdict for each view."""
+    row = next(r for r in render(three_methods).splitlines() if "+0.0000 [+0.0000" in r)
+    assert row.split()[0] == "weak"
+    assert row.count("undecided") == 2
 
 
 def evaluate(*more: str) -> int:
