@@ -267,6 +267,10 @@ def evaluate_command(
     window: Annotated[
         str | None, typer.Option(help="Largest support: a number, or auto (the default).")
     ] = None,
+    cut: Annotated[
+        str | None,
+        typer.Option(help="time: a date, or the share of interactions before it (0.8)."),
+    ] = None,
     work: Annotated[
         Path | None, typer.Option(help="Where finished runs are kept and found again.")
     ] = None,
@@ -286,7 +290,7 @@ def evaluate_command(
     from training.protocols.table import render
 
     protocols = find_protocols(protocol)
-    given = {"window": window}
+    given = {"window": window, "cut": cut}
     request = Request(
         load(data, on_bad_row=on_bad_row),
         range(seeds),

@@ -115,6 +115,8 @@ class Evaluation:
     seeds: tuple[int, ...]
     users: Mapping[int, int]
     """Test users measured, by seed."""
+    same_users: bool
+    """Whether all seeds measure the same users, each then counted once."""
     baselines: tuple[str, ...]
     cells: tuple[Cell, ...]
     differences: tuple[Difference, ...]
@@ -134,6 +136,12 @@ class Evaluation:
     @property
     def methods(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(cell.method for cell in self.cells))
+
+    @property
+    def n_users(self) -> int:
+        """Test users that the figures are means over."""
+        counts = self.users.values()
+        return max(counts) if self.same_users else sum(counts)
 
     def row(self, method: str, view: str, metric: str) -> list[Cell]:
         """A method's cells in the order of the sizes; sizes at which nobody was measured lack."""

@@ -129,14 +129,32 @@ def cold_users(
     from interactions, and all methods are measured alike. A user whose query is empty then is
     left out altogether.
     """
-    lengths_U = histories.lengths_U
-    after = histories.prefix(np.full_like(lengths_U, window), lengths_U)
-    known_E = candidates_N[after.item_E]
-    found_U = np.bincount(after.user_E[known_E], minlength=histories.n_users)
-    users = np.flatnonzero((lengths_U >= minimum_positives(window)) & (found_U > 0))
-    indptr = np.concatenate([[0], np.cumsum(found_U)]).astype(np.int64)
-    query = Histories(indptr, after.item_E[known_E], histories.n_items).take(users)
+    users = measurable_users(histories, window, candidates_N)
+    query = _late_candidates(histories, window, candidates_N).take(users)
     return ColdUsers(histories.take(users).padded(window), query, features[users])
+
+
+def measurable_users(
+    histories: Histories, window: int, candidates_N: NDArray[np.bool_]
+) -> NDArray[np.int64]:
+    """Rows of the users that `cold_users` keeps."""
+    found_U = _late_candidates(histories, window, candidates_N).lengths_U
+    return np.flatnonzero((histories.lengths_U >= minimum_positives(window)) & (found_U > 0))
+
+
+def _late_candidates(
+    histories: Histories, window: int, candidates_N: NDArray[np.bool_]
+) -> Histories:
+    lengths_U = histories.lengths_U
+    return among(histories.prefix(np.full_like(lengths_U, window), lengths_U), candidates_N)
+
+
+def among(histories: Histories, candidates_N: NDArray[np.bool_]) -> Histories:
+    """The candidates among everyone's items."""
+    known_E = candidates_N[histories.item_E]
+    found_U = np.bincount(histories.user_E[known_E], minlength=histories.n_users)
+    indptr = np.concatenate([[0], np.cumsum(found_U)]).astype(np.int64)
+    return Histories(indptr, histories.item_E[known_E], histories.n_items)
 
 
 def validation_users(data: ColdUserData, limit: int | None = None) -> ColdUsers:

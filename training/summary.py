@@ -72,7 +72,7 @@ def summarise(
     _check_complete(by_key, methods, seeds)
     figures = [np.stack([by_key[m, s].figures_nVUM for m in methods], axis=-1) for s in seeds]
     values = [np.moveaxis(group, 2, 0) for group in figures]
-    users = {s: len(group) for s, group in zip(seeds, values, strict=True)}
+    users = {s: _measured(group) for s, group in zip(seeds, values, strict=True)}
     if same_users:
         values = [_mean_of_known(np.stack(values))]
     pooled = _pool(methods, measures, values, np.random.default_rng(bootstrap_seed), resamples)
@@ -87,6 +87,7 @@ def summarise(
         sizes=measures.sizes,
         seeds=tuple(seeds),
         users=users,
+        same_users=same_users,
         baselines=baseline_names,
         cells=tuple(pooled.cells()),
         differences=tuple(pooled.differences(baseline_names, validation_An)),
@@ -190,6 +191,11 @@ def _verdict(low: float, high: float, falls: bool) -> Literal["better", "worse",
     if low <= 0 <= high:
         return "undecided"
     return "better" if (low > 0) != falls else "worse"
+
+
+def _measured(values_UnVMA: NDArray[np.float64]) -> int:
+    """Users that are measured anywhere."""
+    return int((~np.isnan(values_UnVMA)).any(axis=(1, 2, 3, 4)).sum())
 
 
 def _mean_of_known(values_SUnVMA: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -10,10 +10,11 @@ from typing import Any
 from training.errors import DataError, SettingError
 from training.evaluate import Evaluation
 from training.protocols.cold_user import ColdUserProtocol
+from training.protocols.over_time import TimeProtocol
 from training.protocols.protocol import EvaluationProtocol, Request
 
 ALL = "all"
-PROTOCOLS: tuple[EvaluationProtocol, ...] = (ColdUserProtocol(),)
+PROTOCOLS: tuple[EvaluationProtocol, ...] = (ColdUserProtocol(), TimeProtocol())
 
 
 @dataclass(frozen=True)

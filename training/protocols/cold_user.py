@@ -13,16 +13,14 @@ settings on validation users by the same measure, and are given test users only 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from training.datasets import Dataset, encode, fit_schema
-from training.errors import DataError, SettingError
+from training.datasets import Dataset
+from training.errors import DataError
 from training.evaluate import Evaluation, Measures, MethodRun
 from training.methods import (
-    VIEWS,
     ColdUserData,
     ColdUsers,
     Method,
@@ -34,11 +32,18 @@ from training.methods import (
 from training.protocols.protocol import Request, run_methods
 from training.protocols.registry import METHODS, MethodSpec, find_methods
 from training.protocols.run_store import library_versions
+from training.protocols.user_data import (
+    check_disjoint,
+    chosen_window,
+    dataset_facts,
+    method_data,
+    support_sizes,
+    validation_figures,
+)
 from training.summary import summarise
 from training.tasks import Histories, automatic_window, positives, split_users
 
 PROTOCOL = "cold-user"
-SUPPORT_SIZES = (0, 1, 2, 3, 5, 10, 20)
 
 
 @dataclass(frozen=True)
@@ -49,24 +54,6 @@ class ColdUserSplit:
     test: ColdUsers
     test_codes: NDArray[np.integer]
     """Codes of all held-out users, those too short to be measured included."""
-
-
-def support_sizes(window: int) -> tuple[int, ...]:
-    """The reported support sizes up to the window, the window itself included."""
-    return tuple(sorted({n for n in SUPPORT_SIZES if n <= window} | {window}))
-
-
-def parse_window(text: str) -> int | None:
-    """Read `auto` (None) or a number.
-
-    Raises:
-        SettingError: it is neither, or below 1.
-    """
-    if text == "auto":
-        return None
-    if not text.isdecimal() or int(text) < 1:
-        raise SettingError(f"--window is {text!r}; it must be auto or a number from 1 on")
-    return int(text)
 
 
 def split_cold_users(dataset: Dataset, seed: int, window: int | None = None) -> ColdUserSplit:
@@ -108,24 +95,8 @@ def build_split(
     """
     train, validation, test = parts
     check_disjoint(dataset, train, validation, test)
-    train_histories = histories.take(train)
-    candidates_N = train_histories.counts() > 0
-    config = dataset.config
-    user_schema = fit_schema(dataset.users, config.user_columns, _mask(train, dataset.n_users))
-    item_schema = fit_schema(dataset.items, config.item_columns, candidates_N)
-    features = encode(dataset.users, user_schema, dataset.n_users)
-    data = ColdUserData(
-        train=train_histories,
-        train_features=features[train],
-        validation=histories.take(validation),
-        validation_features=features[validation],
-        window=window,
-        sizes=support_sizes(window),
-        candidates_N=candidates_N,
-        item_features=encode(dataset.items, item_schema, dataset.n_items),
-        seed=seed,
-    )
-    held_out = cold_users(histories.take(test), features[test], window, candidates_N)
+    data, features = method_data(dataset, histories, train, validation, seed, window)
+    held_out = cold_users(histories.take(test), features[test], window, data.candidates_N)
     for part, found in (("validation", validation_users(data)), ("test", held_out)):
         if found.n_users == 0:
             raise DataError(
@@ -134,28 +105,6 @@ def build_split(
                 "--window"
             )
     return ColdUserSplit(data, held_out, test)
-
-
-def check_disjoint(dataset: Dataset, *parts: NDArray[np.integer]) -> None:
-    """Refuse a split in which a user takes part twice.
-
-    Raises:
-        DataError: names such a user.
-    """
-    everyone = np.concatenate(parts)
-    codes, times = np.unique(everyone, return_counts=True)
-    if len(codes) < len(everyone):
-        planted = dataset.user_ids[int(codes[times > 1][0])]
-        raise DataError(
-            f"{dataset.name}: user {planted!r} and {np.count_nonzero(times > 1) - 1} more are in "
-            "two parts of the split, so test users would leak into training; split by user"
-        )
-
-
-def _mask(codes: NDArray[np.integer], size: int) -> NDArray[np.bool_]:
-    mask = np.zeros(size, dtype=np.bool_)
-    mask[codes] = True
-    return mask
 
 
 def run_method(
@@ -173,20 +122,11 @@ def run_method(
         [measure(spec.name, method.score, split.test, data.candidates_N, n) for n in data.sizes]
     )
     scored_s = clock()
-    tuning = validation_users(data)
-    validation_n = np.array(
-        [
-            measure(spec.name, method.score, tuning, data.candidates_N, n, VIEWS[:1])[
-                0, :, 0
-            ].mean()
-            for n in data.sizes
-        ]
-    )
     return MethodRun(
         method=spec.name,
         seed=data.seed,
         figures_nVUM=figures_nVUM,
-        validation_n=validation_n,
+        validation_n=validation_figures(spec.name, method, data),
         settings=method.settings(),
         fit_s=fitted_s - started_s,
         score_s=scored_s - fitted_s,
@@ -220,14 +160,13 @@ def run_cold_user(request: Request, methods: Sequence[MethodSpec[Method]]) -> Ev
     """
     dataset = request.dataset
     histories = positives(dataset)
-    asked = parse_window(request.options.get("window", "auto"))
-    window = automatic_window(histories.lengths_U) if asked is None else asked
+    window = chosen_window(request.options.get("window", "auto"), histories)
     runs = run_methods(
         request,
         methods,
         protocol=PROTOCOL,
         conditions={"window": window},
-        code=("protocols/cold_user.py",),
+        code=("protocols/cold_user.py", "protocols/user_data.py"),
         split=lambda seed: _split(dataset, histories, seed, window),
         run=run_method,
     )
@@ -242,16 +181,3 @@ def run_cold_user(request: Request, methods: Sequence[MethodSpec[Method]]) -> Ev
         settings={"window": window},
         resamples=request.resamples,
     )
-
-
-def dataset_facts(dataset: Dataset, histories: Histories) -> dict[str, Any]:
-    """What a result says of its data set."""
-    return {
-        "name": dataset.name,
-        "sha256": dataset.sha256,
-        "users": dataset.n_users,
-        "items": dataset.n_items,
-        "interactions": len(dataset.interactions),
-        "positives": len(histories.item_E),
-        "positive_rule": str(dataset.config.rules.positive or "every interaction"),
-    }

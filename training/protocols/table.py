@@ -36,9 +36,8 @@ def render(evaluation: Evaluation) -> str:
 
 def _heading(evaluation: Evaluation) -> str:
     data = evaluation.dataset
-    users = sum(evaluation.users.values())
     return (
-        f"{evaluation.protocol} on {data['name']}: {users:,} test users over "
+        f"{evaluation.protocol} on {data['name']}: {evaluation.n_users:,} test users over "
         f"{len(evaluation.seeds)} seed(s), window {evaluation.window}, "
         f"positive: {data['positive_rule']}\n"
         "mean ± half of the 95 % bootstrap interval over users "

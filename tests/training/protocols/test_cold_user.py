@@ -15,14 +15,13 @@ from training.methods import ColdUserData, ScoreError, relevant_items
 from training.protocols.cold_user import (
     ColdUserSplit,
     build_split,
-    parse_window,
     run_cold_user,
     run_method,
     split_cold_users,
-    support_sizes,
 )
 from training.protocols.protocol import Request
 from training.protocols.registry import METHODS, MethodSpec, find_methods
+from training.protocols.user_data import parse_window, support_sizes
 from training.tasks import positives
 
 BASELINES = tuple(spec for spec in METHODS if spec.is_baseline)
