@@ -1,7 +1,7 @@
 """Diversity, exploration and contributions."""
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsvc.ranking import contributions, diversify, explore
@@ -20,6 +20,7 @@ def test_diversity_brings_another_direction_forward() -> None:
     assert diversify(SCORES_C, VECTORS_CD, 2, 0.7).tolist() == [0, 3]
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(
     diversity=st.floats(min_value=0, max_value=1),
     k=st.integers(min_value=0, max_value=6),
