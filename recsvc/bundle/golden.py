@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from recsvc.bundle.graphs import Floats, Graphs
 from recsvc.contract.errors import BundleRefusedError
+from recsvc.contract.pooling import Kernel, add_kernel
 
 TOLERANCE = 1e-4
 """Largest deviation, relative to the largest expected magnitude."""
@@ -35,7 +36,12 @@ _ARRAYS = (
 
 
 def replay(
-    path: Path, graphs: Graphs, vectors_ND: Floats, bias_N: Floats, catalogue_items: int
+    path: Path,
+    graphs: Graphs,
+    vectors_ND: Floats,
+    bias_N: Floats,
+    catalogue_items: int,
+    kernel: Kernel | None,
 ) -> None:
     """Run every graph on its golden inputs and compare; the graphs are warm afterwards.
 
@@ -45,6 +51,7 @@ def replay(
         vectors_ND: item vectors.
         bias_N: item biases.
         catalogue_items: how many rows, from the first, the inner loss runs over.
+        kernel: joins the scores behind the recorded lists; None: there is none.
 
     Raises:
         BundleRefusedError: an array is missing or an answer deviates; the message names it.
@@ -71,9 +78,7 @@ def replay(
     )
     _compare(path, "state_GP", state_GP, golden["state_GP"])
     scores_GN = state_GP[:, : vectors_ND.shape[1]] @ vectors_ND.T + bias_N
-    lists = zip(scores_GN, items_GS, golden["top_items_G10"], strict=True)
-    for scores_N, items_S, expected in lists:
-        _compare_top(path, scores_N, items_S[items_S >= 0], expected)
+    _compare_lists(path, scores_GN, kernel, golden)
 
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
@@ -98,6 +103,19 @@ def _compare(path: Path, name: str, actual: NDArray[Any], expected: NDArray[Any]
             f"{path}: {name} deviates by {deviation:.2e} of its magnitude from what was recorded "
             f"at export (allowed {TOLERANCE:g}); serve on the runtime it was exported for"
         )
+
+
+def _compare_lists(
+    path: Path, scores_GN: Floats, kernel: Kernel | None, golden: dict[str, NDArray[Any]]
+) -> None:
+    items_GS, label_GS = golden["support_items_GS"], golden["support_label_GS"]
+    positive_GS = (items_GS >= 0) & (label_GS == 1.0)
+    weight_GS = np.where(positive_GS, golden["support_weight_GS"], np.float32(0))
+    lists = zip(scores_GN, items_GS, weight_GS, golden["top_items_G10"], strict=True)
+    for scores_N, items_S, weight_S, expected in lists:
+        if kernel is not None:
+            add_kernel(scores_N, kernel, items_S, weight_S)
+        _compare_top(path, scores_N, items_S[items_S >= 0], expected)
 
 
 def _compare_top(

@@ -2,7 +2,7 @@
 
 Nothing is unpickled. Knows nothing of the registry that the directory came from.
 
-Shape legend: N trained items, D dims.
+Shape legend: N items, M trained items (the first M of N), D dims.
 """
 
 from dataclasses import dataclass
@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 import orjson
-from numpy.typing import NDArray
 
+from recsvc.bundle.arrays import read_array
+from recsvc.bundle.edges import EDGE_FILES, read_edges
 from recsvc.bundle.golden import replay
 from recsvc.bundle.graphs import Device, Floats, Graphs, open_session
 from recsvc.contract.errors import BundleRefusedError
 from recsvc.contract.manifest import Manifest, read_manifest, verify_files
+from recsvc.contract.pooling import Edges, Kernel
 
 GRAPH_ROLES = ("user_prior", "item_prior", "adapt_user")
 VECTORS_FILE = "item_vectors.npy"
@@ -25,8 +27,6 @@ IDS_FILE = "item_ids.json"
 ATTRIBUTES_FILE = "item_attributes.json"
 GOLDEN_FILE = "golden.npz"
 REQUIRED_FILES = (VECTORS_FILE, BIAS_FILE, IDS_FILE, ATTRIBUTES_FILE, GOLDEN_FILE)
-
-_BLOCK_ROWS = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,8 @@ class Bundle:
     bias_N: Floats
     attributes: dict[str, list[Any]]
     """Raw values of each item column, N long, None where there is none."""
+    edges: Edges | None
+    """Of the item-item kernel over the first M rows; None where the manifest names no kernel."""
 
     @property
     def version(self) -> str:
@@ -52,6 +54,13 @@ class Bundle:
     def catalogue_items(self) -> int:
         """M: the first M items were trained, and the inner loss runs over them."""
         return self.manifest.adaptation.catalogue_items or len(self.item_ids)
+
+    @property
+    def kernel(self) -> Kernel | None:
+        """The item-item kernel; None: the vector alone is served."""
+        if self.manifest.kernel is None or self.edges is None:
+            return None
+        return Kernel(self.edges, self.manifest.kernel.pooling)
 
 
 def load_bundle(directory: Path, device: Device = "cpu") -> Bundle:
@@ -72,16 +81,38 @@ def load_bundle(directory: Path, device: Device = "cpu") -> Bundle:
     graphs = _open_graphs(directory, manifest, device)
     n_dims = manifest.adaptation.dims
     ids = _read_ids(directory / IDS_FILE)
-    vectors_ND = _read_array(directory / VECTORS_FILE, (len(ids), n_dims))
-    bias_N = _read_array(directory / BIAS_FILE, (len(ids),))
-    attributes = _read_attributes(directory / ATTRIBUTES_FILE, len(ids))
-    bundle = Bundle(directory, manifest, graphs, ids, vectors_ND, bias_N, attributes)
-    replay(directory / GOLDEN_FILE, graphs, vectors_ND, bias_N, bundle.catalogue_items)
+    n_trained = manifest.adaptation.catalogue_items or len(ids)
+    if n_trained > len(ids):
+        raise BundleRefusedError(
+            f"{directory / IDS_FILE} holds {len(ids)} items, the manifest says that {n_trained} "
+            "were trained; export it again"
+        )
+    kernel = manifest.kernel
+    bundle = Bundle(
+        directory=directory,
+        manifest=manifest,
+        graphs=graphs,
+        item_ids=ids,
+        vectors_ND=read_array(directory / VECTORS_FILE, (len(ids), n_dims), np.float32),
+        bias_N=read_array(directory / BIAS_FILE, (len(ids),), np.float32),
+        attributes=_read_attributes(directory / ATTRIBUTES_FILE, len(ids)),
+        edges=read_edges(directory, n_trained, kernel.edges) if kernel else None,
+    )
+    replay(
+        directory / GOLDEN_FILE,
+        graphs,
+        bundle.vectors_ND,
+        bundle.bias_N,
+        n_trained,
+        bundle.kernel,
+    )
     return bundle
 
 
 def _require(manifest: Manifest) -> None:
     named = [spec.file for spec in manifest.graphs.values()]
+    if manifest.kernel is not None:
+        named += EDGE_FILES
     absent = [name for name in (*REQUIRED_FILES, *named) if name not in manifest.files]
     absent += [role for role in GRAPH_ROLES if role not in manifest.graphs]
     if absent:
@@ -130,20 +161,3 @@ def _read_json(path: Path) -> Any:
         return orjson.loads(path.read_bytes())
     except orjson.JSONDecodeError as exc:
         raise BundleRefusedError(f"{path} is not JSON: {exc}; export it again") from exc
-
-
-def _read_array(path: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    try:
-        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError) as exc:
-        raise BundleRefusedError(f"{path} is no plain numpy array: {exc}") from exc
-    if mapped.shape != shape or mapped.dtype != np.float32 or not mapped.flags.c_contiguous:
-        raise BundleRefusedError(
-            f"{path} holds {mapped.dtype} of shape {mapped.shape}, the bundle says float32 of "
-            f"{shape} in C order; export it again"
-        )
-    array: NDArray[np.float32] = np.asarray(mapped)
-    for start in range(0, len(array), _BLOCK_ROWS):
-        if not np.isfinite(array[start : start + _BLOCK_ROWS]).all():
-            raise BundleRefusedError(f"{path} holds a NaN or an infinity; train it again")
-    return array

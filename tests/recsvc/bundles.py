@@ -23,15 +23,18 @@ from recsvc.contract.manifest import (
     DatasetSpec,
     GraphSpec,
     InteractionRules,
+    KernelSpec,
     Lineage,
     Manifest,
     PositiveRule,
     TensorSpec,
     hash_file,
+    read_manifest,
     write_manifest,
 )
 from recsvc.contract.registry import Registry
 from recsvc.contract.schema import Column, FeatureSchema
+from tests.recsvc.kernels import WorldKernel, colour_kernel
 
 COLOURS = ("black", "white")
 PER_COLOUR = 32
@@ -60,6 +63,9 @@ ITEM_IDS = [item_id(colour, n) for colour in COLOURS for n in range(PER_COLOUR)]
 BLACK = ITEM_IDS[:PER_COLOUR]
 WHITE = ITEM_IDS[PER_COLOUR:]
 
+COLOUR_KERNEL = colour_kernel(PER_COLOUR, n_trained=len(ITEM_IDS) - 4)
+"""Changes scores, but no list of the checkerboard: whom it speaks for is on top anyway."""
+
 
 def publish_world(root: Path, version: str, *, promote: bool = True, **changes: Any) -> Registry:
     """Write a version of the world to a registry; see `write_world` for the changes."""
@@ -72,13 +78,16 @@ def publish_world(root: Path, version: str, *, promote: bool = True, **changes: 
     return registry
 
 
-def write_world(directory: Path, version: str, *, inverted: bool = False) -> Manifest:
+def write_world(
+    directory: Path, version: str, *, inverted: bool = False, kernel: WorldKernel | None = None
+) -> Manifest:
     """Write every file of a bundle.
 
     Args:
         directory: exists and is empty.
         version: of the bundle.
         inverted: make users dislike what they liked: another model with other right answers.
+        kernel: joins the vector's scores; with one, only its items count as trained.
     """
     vectors_ND = np.repeat(np.eye(DIMS, dtype=np.float32), PER_COLOUR, axis=0)
     numbers_N = np.tile(np.arange(PER_COLOUR, dtype=np.float32), len(COLOURS))
@@ -101,12 +110,22 @@ def write_world(directory: Path, version: str, *, inverted: bool = False) -> Man
         "title": [f"The {i}" if i != WHITE[-1] else None for i in ITEM_IDS],
     }
     (directory / "item_attributes.json").write_bytes(orjson.dumps({"columns": columns}))
-    np.savez(directory / "golden.npz", allow_pickle=False, **_golden(vectors_ND, bias_N, rate))
+    golden = _golden(vectors_ND, bias_N, rate, kernel)
+    np.savez(directory / "golden.npz", allow_pickle=False, **golden)
     (directory / "metrics.json").write_bytes(b"{}")
-    return seal(directory, version, {role: _spec(role, m) for role, m in graphs.items()})
+    kernel_spec = kernel.write(directory) if kernel else None
+    n_trained = kernel.n_trained if kernel else None
+    specs = {role: _spec(role, m) for role, m in graphs.items()}
+    return seal(directory, version, specs, kernel_spec, n_trained)
 
 
-def seal(directory: Path, version: str, graphs: dict[str, GraphSpec]) -> Manifest:
+def seal(
+    directory: Path,
+    version: str,
+    graphs: dict[str, GraphSpec],
+    kernel: KernelSpec | None = None,
+    catalogue_items: int | None = None,
+) -> Manifest:
     """Hash what lies in the directory and write the manifest over it."""
     files = {p.name: hash_file(p) for p in sorted(directory.iterdir()) if p.name != "manifest.json"}
     manifest = Manifest(
@@ -120,6 +139,7 @@ def seal(directory: Path, version: str, graphs: dict[str, GraphSpec]) -> Manifes
             max_steps=1,
             window=20,
             max_support=MAX_SUPPORT,
+            catalogue_items=catalogue_items,
         ),
         graphs=graphs,
         files=files,
@@ -136,8 +156,16 @@ def seal(directory: Path, version: str, graphs: dict[str, GraphSpec]) -> Manifes
             title_column="title",
         ),
         lineage=Lineage(code_version="test", seed=0),
+        kernel=kernel,
     )
     return write_manifest(directory, manifest)
+
+
+def reseal(directory: Path, **changes: Any) -> Manifest:
+    """Record the directory as it is now: an exporter that was wrong, not a disk."""
+    manifest = read_manifest(directory)
+    files = {name: hash_file(directory / name) for name in manifest.files}
+    return write_manifest(directory, manifest.model_copy(update={"files": files, **changes}))
 
 
 def tags_of(number: int) -> str:
@@ -255,7 +283,10 @@ def _spec(role: str, model: onnx.ModelProto) -> GraphSpec:
 
 
 def _golden(
-    vectors_ND: NDArray[np.float32], bias_N: NDArray[np.float32], rate: float
+    vectors_ND: NDArray[np.float32],
+    bias_N: NDArray[np.float32],
+    rate: float,
+    kernel: WorldKernel | None,
 ) -> dict[str, Any]:
     """Answers computed here by hand, not by the graphs."""
     user_features_GF = USER_SCHEMA.encode([{}, {"side": "white"}, {}])
@@ -268,8 +299,11 @@ def _golden(
     state_GD = prior_GD + rate * mean_GD / weight_GS.sum(axis=1, keepdims=True)
     scores_GN = state_GD @ vectors_ND.T + bias_N
     top_G10 = []
-    for scores_N, support_S in zip(scores_GN, support_GS, strict=True):
-        seen = {int(s) for s in support_S if s >= 0}
+    for g, scores_N in enumerate(scores_GN):
+        seen = {int(s) for s in support_GS[g] if s >= 0}
+        if kernel is not None:
+            positive_S = (weight_GS[g] * label_GS[g]).tolist()
+            scores_N = kernel.served(scores_N, support_GS[g].tolist(), positive_S)
         order = sorted(range(len(ITEM_IDS)), key=lambda i: (-scores_N[i], ITEM_IDS[i]))
         top_G10.append([i for i in order if i not in seen][:10])
     item_features_HF = ITEM_SCHEMA.encode([{"colour": "black"}, {"colour": "white"}, {}])

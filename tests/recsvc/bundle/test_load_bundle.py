@@ -12,8 +12,8 @@ import pytest
 
 from recsvc.bundle import load_bundle
 from recsvc.contract.errors import BundleCorruptError, BundleRefusedError
-from recsvc.contract.manifest import Manifest, hash_file, read_manifest, write_manifest
-from tests.recsvc.bundles import BLACK, DIMS, ITEM_IDS, write_world
+from recsvc.contract.manifest import read_manifest, write_manifest
+from tests.recsvc.bundles import BLACK, DIMS, ITEM_IDS, reseal, write_world
 
 FILES = (
     "adapt_user.onnx",
@@ -41,19 +41,13 @@ def bundle_dir(pristine: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(pristine, tmp_path / "bundle"))
 
 
-def reseal(directory: Path, **changes: Any) -> Manifest:
-    """Record the directory as it is now: an exporter that was wrong, not a disk."""
-    manifest = read_manifest(directory)
-    files = {name: hash_file(directory / name) for name in manifest.files}
-    return write_manifest(directory, manifest.model_copy(update={"files": files, **changes}))
-
-
 def test_a_sound_bundle_loads(bundle_dir: Path) -> None:
     """Ids, vectors, biases and attributes are those that were exported."""
     bundle = load_bundle(bundle_dir)
     assert bundle.item_ids == ITEM_IDS
     assert (len(ITEM_IDS), DIMS) == bundle.vectors_ND.shape
     assert bundle.attributes["colour"][0] == "black"
+    assert (bundle.edges, bundle.kernel) == (None, None)
     assert set(FILES) == {p.name for p in bundle_dir.iterdir()}
 
 
@@ -206,6 +200,14 @@ def test_a_manifest_without_a_needed_file_is_refused(bundle_dir: Path) -> None:
     files = {n: f for n, f in manifest.files.items() if n != "item_bias.npy"}
     write_manifest(bundle_dir, manifest.model_copy(update={"files": files}))
     with pytest.raises(BundleRefusedError, match=r"item_bias\.npy"):
+        load_bundle(bundle_dir)
+
+
+def test_more_trained_items_than_items_are_refused(bundle_dir: Path) -> None:
+    """The catalogue of the inner loss cannot be larger than the list of items."""
+    adaptation = read_manifest(bundle_dir).adaptation
+    reseal(bundle_dir, adaptation=adaptation.model_copy(update={"catalogue_items": 65}))
+    with pytest.raises(BundleRefusedError, match=r"item_ids\.json holds 64 items"):
         load_bundle(bundle_dir)
 
 
