@@ -30,7 +30,8 @@ ScriptCall = tuple[Sequence[bytes], Sequence[Argument]]
 """Keys and arguments of one run of a script."""
 
 # redis-py must see its own timeout before the call's budget ends, because only then does its
-# cluster client mark the node as failed and look for the one that took over.
+# cluster client mark the node as failed and look for the one that took over. A single node needs no
+# other clock than the call's budget: redis-py's would cost a task for every command it sends.
 _SOCKET_SHARE = 0.75
 # What redis-py up to 8.1 raises where one task writes to a connection that another one closes
 # (redis/redis-py#4287). Only redis-py's own code runs where these are caught.
@@ -58,7 +59,8 @@ class Connection:
         self._breaker = breaker
         self._metrics = metrics
         self.is_cluster = "+cluster" in urlsplit(url).scheme
-        self._client = _connect(url, timeout_s * _SOCKET_SHARE, timeout_s, max_connections)
+        read_timeout_s = timeout_s * _SOCKET_SHARE if self.is_cluster else None
+        self._client = _connect(url, read_timeout_s, timeout_s, max_connections)
         self._blocking = _connect(url, None, timeout_s, 2)
         self._discovery = asyncio.Lock()
         self._discoveries = 0
@@ -78,6 +80,9 @@ class Connection:
         Raises:
             StateUnavailableError: any of them failed; the others may have run.
         """
+        if len(calls) == 1:
+            ((keys, args),) = calls
+            return [await self.run(script, keys, *args)]
         many = self._gather if self.is_cluster else self._pipeline
         replies: list[Reply] = await self._guard(lambda: many(script, calls))
         return replies

@@ -106,7 +106,7 @@ async def test_a_connection_closed_under_its_writer_is_a_failure(
         raise leaked("'NoneType' object has no attribute 'writelines'")
 
     with monkeypatch.context() as patch:
-        patch.setattr(AbstractConnection, "_send_packed_command", torn)
+        patch.setattr(AbstractConnection, "send_packed_command", torn)
         await refusal(store.ping)
     await store.ping()
 
