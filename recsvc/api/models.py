@@ -115,6 +115,8 @@ class RecommendIn(Strict):
 class ListParameters(BaseModel):
     """Query parameters of a stored user's list. Others are ignored."""
 
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     k: Annotated[int, Field(ge=1)] = 10
     """Longest list; shorter where fewer items are left."""
     exclude_seen: bool = True
@@ -122,7 +124,9 @@ class ListParameters(BaseModel):
     category: Annotated[list[Text], Field(max_length=MAX_FILTER_VALUES)] = []
     """Only items with this value in any categorical column; repeatable (or)."""
     explain: bool = False
+    """Say of each item which of the user's items it comes from."""
     diversity: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.0
+    """0: by score alone; towards 1 the items differ more from one another."""
     explore: Annotated[int, Field(ge=0, lt=2**63)] | None = None
     """Seed of a random list; without it the answer is deterministic."""
 

@@ -15,6 +15,7 @@ from recsvc.api.models import (
     RecommendOut,
     SimilarOut,
 )
+from recsvc.api.parameters import document_parameters, read_parameters
 from recsvc.api.problems import documented
 from recsvc.recommender import Answer, RankedItem, SessionEvent
 from recsvc.recommender import Query as ListQuery
@@ -30,14 +31,12 @@ K = Annotated[int, Query(ge=1, description="Longest list; shorter where fewer it
     summary="Recommend to a stored user",
     responses=documented(422, 503),
     response_model_exclude_none=True,
+    openapi_extra=document_parameters(ListParameters),
 )
-async def get_recommendations(
-    request: Request,
-    user_id: UserIdPath,
-    wanted: Annotated[ListParameters, Query()],
-) -> RecommendOut:
+async def get_recommendations(request: Request, user_id: UserIdPath) -> RecommendOut:
     """An unknown user is a new one and gets a list from the prior."""
     here = context(request)
+    wanted = read_parameters(request, ListParameters)
     query = ListQuery(
         k=check_k(wanted.k, here.settings),
         user_id=user_id,

@@ -102,6 +102,18 @@ def test_every_operation_is_documented(http: httpx.Client) -> None:
                 assert list(answer["content"]) == ["application/problem+json"], (name, status)
 
 
+def test_parameters_of_a_list_are_documented(http: httpx.Client) -> None:
+    """Every query parameter has its type and says what it does."""
+    document = http.get("/openapi.json").json()
+    operation = document["paths"]["/v1/users/{user_id}/recommendations"]["get"]
+    named = {p["name"]: p for p in operation["parameters"] if p["in"] == "query"}
+    assert {
+        "k", "exclude_seen", "category", "explain", "diversity", "explore",
+    } == named.keys()  # fmt: skip
+    assert (named["k"]["schema"]["type"], named["k"]["schema"]["default"]) == ("integer", 10)
+    assert all(p["description"] and not p["required"] for p in named.values())
+
+
 def test_docs_are_served(http: httpx.Client) -> None:
     """The reference is at /docs."""
     assert "recsvc" in http.get("/docs").text
