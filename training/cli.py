@@ -274,6 +274,9 @@ def evaluate_command(
     work: Annotated[
         Path | None, typer.Option(help="Where finished runs are kept and found again.")
     ] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write a page with plots and all tables to this file.")
+    ] = None,
     on_bad_row: BadRows = "fail",
     json: Json = False,
 ) -> None:
@@ -304,6 +307,8 @@ def evaluate_command(
         findings = run_protocols(protocols, request)
     for name, reason in findings.skipped.items():
         tell(f"{name} was skipped: {reason}")
+    if html is not None:
+        write_page(html, findings.to_json())
     if json:
         emit(findings.to_json() if len(protocols) > 1 else findings.results[0].to_json())
     else:
@@ -321,6 +326,18 @@ def demo_command(
     from training.demo import run_demo
 
     run_demo(work, port, typer.echo, stay=sys.stdin.isatty())
+
+
+def write_page(path: Path, findings: dict[str, Any]) -> None:
+    """Write results as one HTML page."""
+    from training.report import render_all
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(render_all(findings["results"], findings["skipped"]), encoding="utf-8")
+    except OSError as exc:
+        raise SettingError(f"--html {path} cannot be written: {exc.strerror or exc}") from exc
+    tell(f"page written to {path}")
 
 
 def tell(sentence: str) -> None:

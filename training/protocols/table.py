@@ -52,7 +52,7 @@ def title(metric: str) -> str:
 
 
 def _columns(evaluation: Evaluation) -> list[str]:
-    return [f"n={n}" for n in evaluation.sizes]
+    return [f"n={n}" for n in evaluation.sizes] if len(evaluation.sizes) > 1 else ["mean"]
 
 
 def _means(evaluation: Evaluation, view: str, metric: str) -> str:

@@ -118,3 +118,24 @@ def test_evaluate_refuses_what_it_cannot_do(
     arguments = ["--data", str(tastes_directory), "--work", str(tmp_path)]
     assert evaluate(*arguments, *flags) == 2
     assert message in capsys.readouterr().err
+
+
+def test_evaluate_writes_a_page(
+    tastes_directory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """--html writes all results to one file, beside the table."""
+    page = tmp_path / "new" / "page.html"
+    arguments = ["--data", str(tastes_directory), "--work", str(tmp_path), "--html", str(page)]
+    assert evaluate(*arguments, "--methods", "popularity", "--protocol", "all") == 0
+    assert "<svg" in page.read_text()
+    assert "cold-user" in page.read_text()
+    assert f"page written to {page}" in capsys.readouterr().err
+
+
+def test_a_page_that_cannot_be_written_is_named(
+    tastes_directory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 2 and the path."""
+    arguments = ["--data", str(tastes_directory), "--work", str(tmp_path)]
+    assert evaluate(*arguments, "--methods", "popularity", "--html", str(tmp_path)) == 2
+    assert f"--html {tmp_path} cannot be written" in capsys.readouterr().err
