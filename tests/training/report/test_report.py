@@ -14,7 +14,7 @@ from training.report.words import findings
 SIZES = (0, 1, 5)
 
 
-def around(mean: float) -> dict[str, Any]:
+def around(mean: float) -> dict[str, float]:
     return {"mean": mean, "low": mean - 0.02, "high": mean + 0.02}
 
 
@@ -34,7 +34,12 @@ def a_document(**more: Any) -> dict[str, Any]:
         for against in ("strong", BEST_ON_TEST)
         for n, d, s in zip(SIZES, (0.1, -0.01, -0.05), levels["strong"], strict=True)
     ]
-    click = {"method": "ours", "view": "masked", "metric": "ndcg@10", "verdict": "worse"}
+    click: dict[str, Any] = {
+        "method": "ours",
+        "view": "masked",
+        "metric": "ndcg@10",
+        "verdict": "worse",
+    }
     click |= {"mean": -0.01, "low": -0.015, "high": -0.005}
     return {
         "protocol": "cold-user",
