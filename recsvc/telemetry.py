@@ -88,15 +88,16 @@ class Metrics:
 
 
 def configure_logging(
-    level: str, fmt: Literal["console", "json"], stream: IO[str] = sys.stderr
+    level: str, fmt: Literal["console", "json"], stream: IO[str] | None = None
 ) -> None:
     """Send structlog's and the standard library's messages to one stream, in one format.
 
     Args:
         level: debug, info, warning or error.
         fmt: `console` for a person, `json` for one object a line.
-        stream: where the lines go.
+        stream: where the lines go; None: standard error as it is now.
     """
+    stream = sys.stderr if stream is None else stream
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
