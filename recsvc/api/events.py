@@ -4,13 +4,14 @@ from collections.abc import Callable
 
 from fastapi import APIRouter, Request
 
+from recsvc.api.bodies import JsonRoute
 from recsvc.api.context import context
 from recsvc.api.models import EventIn, EventsIn, EventsOut
 from recsvc.api.problems import documented
 from recsvc.errors import PayloadTooLargeError
 from recsvc.state.events import Event
 
-router = APIRouter(tags=["events"])
+router = APIRouter(tags=["events"], route_class=JsonRoute)
 
 
 @router.post(

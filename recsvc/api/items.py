@@ -2,12 +2,13 @@
 
 from fastapi import APIRouter, Request
 
+from recsvc.api.bodies import JsonRoute
 from recsvc.api.context import context
 from recsvc.api.fields import ItemIdPath
 from recsvc.api.problems import documented
 from recsvc.api.record_models import ItemIn, ItemsOut, ItemsPost, ItemView
 
-router = APIRouter(tags=["items"])
+router = APIRouter(tags=["items"], route_class=JsonRoute)
 
 
 @router.put(

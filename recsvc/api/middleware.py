@@ -3,8 +3,10 @@
 Pure ASGI. Knows nothing of the routes.
 """
 
+import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -12,6 +14,10 @@ from recsvc.api.problems import response
 from recsvc.errors import PayloadTooLargeError
 from recsvc.telemetry import Metrics
 
+DRAIN_BYTES = 64 * 1024 * 1024
+DRAIN_S = 10.0
+"""How much of a body that is refused is read all the same, and for how long: most clients read the
+answer only when they have sent everything, and lose it where the connection closes before."""
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 
 
@@ -31,8 +37,13 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        announced = dict(scope["headers"]).get(b"content-length", b"0")
-        if announced.isdigit() and int(announced) > self._max_bytes:
+        headers = dict(scope["headers"])
+        length = headers.get(b"content-length", b"")
+        announced = int(length) if length.isdigit() else 0
+        if announced > self._max_bytes:
+            waits = headers.get(b"expect", b"").lower() == b"100-continue"
+            if not waits and announced <= DRAIN_BYTES:
+                await _drain(receive)
             await self._refuse(scope, receive, send)
             return
         exceeded = started = False
@@ -59,6 +70,7 @@ class BodyLimit:
             pass
         finally:
             if exceeded and not started:
+                await _drain(receive)
                 await self._refuse(scope, receive, send)
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -113,6 +125,18 @@ class Stopwatch:
             method = scope["method"] if scope["method"] in _METHODS else "other"
             labels = self._metrics.request_seconds.labels(method, route, str(status))
             labels.observe(self._clock_s() - started_s)
+
+
+async def _drain(receive: Receive) -> None:
+    """Read what is left of a body and forget it, within bounds."""
+    drained = 0
+    with suppress(TimeoutError):
+        async with asyncio.timeout(DRAIN_S):
+            while drained <= DRAIN_BYTES:
+                message = await receive()
+                drained += len(message.get("body", b""))
+                if not message.get("more_body", False):
+                    return
 
 
 class _BodyTooLarge(Exception):  # noqa: N818 - a signal within this module

@@ -12,7 +12,6 @@ from recsvc.api.fields import (
     Id,
     Int64,
     Scalar,
-    Text,
     Timestamp,
 )
 from recsvc.recommender import Strategy
@@ -34,13 +33,22 @@ EXAMPLE_ANSWER: dict[str, Any] = {
 }
 
 
-class Strict(BaseModel):
+class Row(BaseModel):
+    """Part of a body. Nothing is taken for what it is not: true is no number, "5" is none either.
+
+    Other fields are ignored, so that log lines can be sent as they are.
+    """
+
+    model_config = ConfigDict(strict=True, use_attribute_docstrings=True)
+
+
+class Body(Row):
     """A body in which an unknown field is a mistake, not something to drop silently."""
 
     model_config = ConfigDict(extra="forbid")
 
 
-class EventIn(BaseModel):
+class EventIn(Row):
     """One interaction. Other fields are ignored, so that log lines can be sent as they are."""
 
     event_id: Id | None = None
@@ -53,7 +61,7 @@ class EventIn(BaseModel):
     recommendation_id: Id | None = None
 
 
-class EventsIn(Strict):
+class EventsIn(Body):
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"events": [{"event_id": "e-1", **EXAMPLE_EVENT}]}]}
     )
@@ -71,7 +79,7 @@ class EventsOut(BaseModel):
     items may be added later."""
 
 
-class SupportRow(BaseModel):
+class SupportRow(Row):
     """An event of the request's own user. Other fields are ignored."""
 
     item_id: Id
@@ -80,7 +88,7 @@ class SupportRow(BaseModel):
     timestamp: Timestamp | None = None
 
 
-class RecommendIn(Strict):
+class RecommendIn(Body):
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
@@ -103,7 +111,7 @@ class RecommendIn(Strict):
     exclude_seen: bool = True
     """Leave out the items of the support and of the user's events."""
     filter: dict[
-        Text, Scalar | Annotated[list[Scalar], Field(min_length=1, max_length=MAX_FILTER_VALUES)]
+        str, Scalar | Annotated[list[Scalar], Field(min_length=1, max_length=MAX_FILTER_VALUES)]
     ] = {}
     """Item column to the value, or the at most 100 values, of which it must have one."""
     diversity: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.0
@@ -121,7 +129,7 @@ class ListParameters(BaseModel):
     """Longest list; shorter where fewer items are left."""
     exclude_seen: bool = True
     """Leave out the items of the user's events."""
-    category: Annotated[list[Text], Field(max_length=MAX_FILTER_VALUES)] = []
+    category: Annotated[list[str], Field(max_length=MAX_FILTER_VALUES)] = []
     """Only items with this value in any categorical column; repeatable (or)."""
     explain: bool = False
     """Say of each item which of the user's items it comes from."""

@@ -4,6 +4,7 @@ Knows nothing of the routes.
 """
 
 import math
+import reprlib
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -21,6 +22,9 @@ MEDIA_TYPE = "application/problem+json"
 MAX_ERRORS = 20
 """Wrong fields listed in one answer."""
 _SHOWN_CHARS = 60
+_SHORT = reprlib.Repr()
+"""Shows a value in bounded time, however long and however deep it is."""
+_SHORT.maxstring = _SHORT.maxother = 2 * _SHOWN_CHARS
 _DEFAULT_RETRY_S = 1
 
 _BY_STATUS: dict[int, type[RecsvcError]] = {400: BadRequestError, 404: NotFoundError}
@@ -116,7 +120,7 @@ def _field(error: Mapping[str, Any]) -> dict[str, str]:
     place = [str(part) for part in error["loc"]]
     if len(place) > 1 and place[0] in ("body", "query", "path"):
         place = place[1:]
-    shown = "(missing)" if error["type"] == "missing" else repr(error["input"])
+    shown = "(missing)" if error["type"] == "missing" else _SHORT.repr(error["input"])
     if len(shown) > _SHOWN_CHARS:
         shown = shown[:_SHOWN_CHARS] + "…"
     return {

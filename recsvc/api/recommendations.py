@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 
+from recsvc.api.bodies import JsonRoute
 from recsvc.api.context import check_k, context
 from recsvc.api.fields import ItemIdPath, UserIdPath
 from recsvc.api.models import (
@@ -20,7 +21,7 @@ from recsvc.api.problems import documented
 from recsvc.recommender import Answer, RankedItem, SessionEvent
 from recsvc.recommender import Query as ListQuery
 
-router = APIRouter(tags=["recommendations"])
+router = APIRouter(tags=["recommendations"], route_class=JsonRoute)
 
 K = Annotated[int, Query(ge=1, description="Longest list; shorter where fewer items are left.")]
 

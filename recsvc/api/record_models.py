@@ -5,10 +5,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from recsvc.api.fields import MAX_ROWS, Features, Id
-from recsvc.api.models import EXAMPLE_EVENT, Strict
+from recsvc.api.models import EXAMPLE_EVENT, Body
 
 
-class ItemIn(Strict):
+class ItemIn(Body):
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"features": {"genres": ["Comedy"], "year": 1998}}]}
     )
@@ -24,7 +24,7 @@ class ItemPost(ItemIn):
     item_id: Id
 
 
-class ItemsPost(Strict):
+class ItemsPost(Body):
     """One item, or many at once."""
 
     model_config = ConfigDict(
@@ -80,7 +80,7 @@ class ItemView(BaseModel):
     """Whether its vector was learned from interactions; else it comes from its features."""
 
 
-class UserIn(Strict):
+class UserIn(Body):
     model_config = ConfigDict(json_schema_extra={"examples": [{"features": {"age": 31}}]})
 
     features: Features

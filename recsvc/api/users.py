@@ -2,12 +2,13 @@
 
 from fastapi import APIRouter, Request
 
+from recsvc.api.bodies import JsonRoute
 from recsvc.api.context import context
 from recsvc.api.fields import UserIdPath, format_timestamp
 from recsvc.api.problems import documented
 from recsvc.api.record_models import Erased, UserExport, UserIn, UserOut
 
-router = APIRouter(tags=["users"])
+router = APIRouter(tags=["users"], route_class=JsonRoute)
 
 
 @router.put(

@@ -1,13 +1,24 @@
-"""The server's HTTP protocol: uvicorn's, except that an answer leaves in one piece.
+"""The server's HTTP protocol: uvicorn's, with two differences.
 
-uvicorn writes an answer's head and its body apart, and uvloop sends each at once: two system calls,
-and a client that wakes for the head alone. Knows nothing of the app.
+An answer leaves in one piece: uvicorn writes its head and its body apart, and uvloop sends each at
+once, which takes two system calls and wakes the client for the head alone. And what is no HTTP is
+answered with a problem, as all else is. Knows nothing of the app.
 """
 
 import asyncio
 from typing import Any, cast
 
+import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from recsvc.errors import BadRequestError
+
+_NO_HTTP = """HTTP/1.1 400 Bad Request\r
+content-type: application/problem+json\r
+content-length: {length}\r
+connection: close\r
+\r
+"""
 
 
 class JoinedWrites:
@@ -43,10 +54,17 @@ class JoinedWrites:
         self._held.clear()
 
 
-class JoiningProtocol(HttpToolsProtocol):
-    """uvicorn's protocol over joined writes."""
+class ServiceProtocol(HttpToolsProtocol):
+    """uvicorn's protocol over joined writes, with problems."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio: connected."""
         joined = JoinedWrites(cast("asyncio.Transport", transport), self.loop)
         super().connection_made(cast("asyncio.Transport", joined))
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what the parser could not read, and close."""
+        problem = BadRequestError("this is no HTTP/1.1 request, or its head is too large").problem()
+        body = orjson.dumps(problem)
+        self.transport.write(_NO_HTTP.format(length=len(body)).encode() + body)
+        self.transport.close()

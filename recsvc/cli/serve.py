@@ -21,7 +21,7 @@ import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from recsvc.bundle import load_bundle
-from recsvc.cli.http_protocol import JoiningProtocol
+from recsvc.cli.http_protocol import ServiceProtocol
 from recsvc.cli.models import current_version
 from recsvc.contract.registry import Registry
 from recsvc.errors import StartError, StateUnavailableError
@@ -68,7 +68,7 @@ def _run_workers(workers: int, listener: socket.socket) -> None:
     config = uvicorn.Config(
         "recsvc.app:create_app",
         factory=True,
-        http=JoiningProtocol,
+        http=ServiceProtocol,
         workers=workers,
         log_config=None,
         access_log=False,

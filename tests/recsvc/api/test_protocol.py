@@ -1,5 +1,7 @@
 """What every route has in common: problems, limits, paths, documentation, health."""
 
+import json
+import socket
 from collections.abc import Iterator
 
 import httpx
@@ -7,19 +9,80 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from recsvc.api.middleware import DRAIN_BYTES
 from tests.recsvc.api.calls import problem
 from tests.recsvc.api.conftest import MAX_BODY_BYTES
 
 JSON = {"content-type": "application/json"}
 
 
+def spoken(http: httpx.Client, sent: bytes) -> bytes:
+    """All that the service answers to some bytes, until it closes."""
+    url = http.base_url
+    with socket.create_connection((url.host, url.port or 80), timeout=30) as connection:
+        connection.sendall(sent)
+        return b"".join(iter(lambda: connection.recv(65_536), b""))
+
+
 @pytest.mark.parametrize(
-    "body", [b"", b"{", b"{'a': 1}", b"\xff\xfe", b'{"events": [}', b"[" * 100_000]
+    ("body", "place"),
+    [
+        (b"{", 1),
+        (b"{'a': 1}", 1),
+        (b'{"a\xff": 1}', 3),
+        (b'{"events": [}', 12),
+        (b'{"events": [1,]}', 13),
+        (b'{"events": []} {}', 15),
+        (b'{"events": NaN}', 11),
+        (b'{"events": -Infinity}', 12),
+        (b'{"events": 1e400}', 11),
+        (b'{"events": ' + b"1" * 400 + b"}", 11),
+        (b'{"events": "\\ud800"}', 12),
+        (b"[" * 100_000, 1025),
+        (b"[" * 100_000 + b"]" * 100_000, 1025),
+    ],
 )
-def test_malformed_json_is_a_400(http: httpx.Client, body: bytes) -> None:
-    """What cannot be read as JSON is told apart from what is wrong in it."""
-    answer = http.post("/v1/events", content=body, headers=JSON)
-    problem(answer, 422 if body == b"" else 400)
+def test_malformed_json_is_a_400(http: httpx.Client, body: bytes, place: int) -> None:
+    """What cannot be read as JSON is told apart from what is wrong in it, and where it is."""
+    detail = problem(http.post("/v1/events", content=body, headers=JSON), 400)["detail"]
+    assert "no JSON" in detail
+    assert detail.endswith(f"at character {place}")
+
+
+def test_an_empty_body_is_a_422(http: httpx.Client) -> None:
+    """Nothing was sent, so nothing is malformed: the body is missing."""
+    problem(http.post("/v1/events", content=b"", headers=JSON), 422)
+
+
+@pytest.mark.parametrize("levels", [3, 200, 1000])
+def test_a_deep_value_is_named_in_short(http: httpx.Client, levels: int) -> None:
+    """A value that is nested as deep as is read is refused by its place, not shown in full."""
+    body = b'{"events": [' + b"[" * levels + b"]" * levels + b"]}"
+    found = problem(http.post("/v1/events", content=body, headers=JSON), 422)
+    assert found["errors"][0]["field"] == "events.0"
+    assert len(found["detail"]) < 300
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "named"),
+    [
+        ("/v1/recommendations", {"k": True}, "k"),
+        ("/v1/recommendations", {"k": "5"}, "k"),
+        ("/v1/recommendations", {"k": 5.5}, "k"),
+        ("/v1/recommendations", {"diversity": "0.5"}, "diversity"),
+        ("/v1/recommendations", {"explain": 1}, "explain"),
+        ("/v1/recommendations", {"exclude_seen": "no"}, "exclude_seen"),
+        ("/v1/recommendations", {"support": [{"item_id": 5}]}, "support.0.item_id"),
+        ("/v1/recommendations", {"support": [{"item_id": "a", "value": True}]}, "support.0.value"),
+        ("/v1/events", {"events": [{"user_id": "u", "item_id": "a", "value": "5"}]}, "value"),
+        ("/v1/events", {"events": {"0": {"user_id": "u", "item_id": "a"}}}, "events"),
+    ],
+)
+def test_nothing_is_taken_for_what_it_is_not(
+    http: httpx.Client, path: str, body: dict[str, object], named: str
+) -> None:
+    """No text is read as a number and no number as a truth: 422 that names the field."""
+    assert named in problem(http.post(path, json=body), 422)["detail"]
 
 
 def test_another_content_type_is_a_400(http: httpx.Client) -> None:
@@ -28,10 +91,32 @@ def test_another_content_type_is_a_400(http: httpx.Client) -> None:
     assert "application/json" in problem(answer, 400)["detail"]
 
 
-def test_an_announced_oversized_body_is_a_413(http: httpx.Client) -> None:
-    """A body whose length is above the limit is refused by its announcement."""
-    answer = http.post("/v1/events", content=b" " * (MAX_BODY_BYTES + 1), headers=JSON)
+@pytest.mark.parametrize("size", [MAX_BODY_BYTES + 1, 8 * MAX_BODY_BYTES])
+def test_an_announced_oversized_body_is_a_413(http: httpx.Client, size: int) -> None:
+    """A client that sends all of its body before it reads gets the answer all the same."""
+    answer = http.post("/v1/events", content=b" " * size, headers=JSON)
     assert str(MAX_BODY_BYTES) in problem(answer, 413)["detail"]
+
+
+@pytest.mark.parametrize("head", ["Expect: 100-continue", f"X-Size: {DRAIN_BYTES}"])
+def test_a_body_that_is_not_sent_yet_is_refused_at_once(http: httpx.Client, head: str) -> None:
+    """Who asks first, or announces more than would be read, gets the 413 without sending any."""
+    length = MAX_BODY_BYTES + 1 if head.startswith("Expect") else DRAIN_BYTES + 1
+    text = f"POST /v1/events HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n{head}\r\n\r\n"
+    answer = spoken(http, text.encode())
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b"max_body_bytes" in answer
+
+
+@pytest.mark.parametrize(
+    "request_", [b"GARBAGE\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\x16\x03\x01"]
+)
+def test_what_is_no_http_is_a_400(http: httpx.Client, request_: bytes) -> None:
+    """Bytes that no route ever sees are answered with a problem too."""
+    head, _, body = spoken(http, request_).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"content-type: application/problem+json" in head
+    assert json.loads(body)["status"] == 400
 
 
 def test_a_streamed_oversized_body_is_a_413(http: httpx.Client) -> None:
@@ -162,8 +247,6 @@ def test_metrics_are_by_route_template(http: httpx.Client) -> None:
 )
 def test_any_json_is_answered_or_refused(http: httpx.Client, body: object) -> None:
     """No JSON whatever makes the service fail: 200, or a problem of the 400s."""
-    import json
-
     for path in ("/v1/events", "/v1/recommendations", "/v1/items"):
         answer = http.post(path, content=json.dumps(body), headers=JSON)
         if answer.status_code != 200:

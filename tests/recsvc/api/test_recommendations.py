@@ -210,7 +210,6 @@ def test_exploration_is_seeded(http: httpx.Client) -> None:
         ({"support": [{"item_id": "a", "timestamp": "soon"}]}, "soon"),
         ({"support": [{"item_id": "a", "timestamp": 1_700_000_000_000}]}, "milliseconds"),
         ({"support": "black-01"}, "support"),
-        ({"user_id": "\ud800"}, "surrogate"),
         ({"user_features": {"side": {"a": 1}}}, "user_features"),
         ({"filter": {"size": 1}}, "'size'"),
         ({"filter": {"colour": []}}, "colour"),
