@@ -2,7 +2,7 @@
 
 Pure functions of arrays. Knows nothing of where the items came from.
 
-Shape legend: N items, D dims.
+Shape legend: N items, K vectors, D dims.
 """
 
 import heapq
@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 Rows = NDArray[np.int64]
+
+_BLOCK_ROWS = 16_384
+"""Items that several vectors are scored against at once."""
 
 
 def scan(vector_D: Floats, blocks: Sequence[tuple[Floats, Floats]]) -> Floats:
@@ -34,6 +37,23 @@ def scan(vector_D: Floats, blocks: Sequence[tuple[Floats, Floats]]) -> Floats:
         part += bias_B
         start += len(bias_B)
     return scores_N
+
+
+def log_totals(vectors_KD: Floats, items_ND: Floats, bias_N: Floats) -> NDArray[np.float64]:
+    """For each vector the logarithm of the sum of the exponentials of its scores, (K,).
+
+    Never holds all scores of all vectors at once.
+    """
+    total_K = np.full(len(vectors_KD), -np.inf)
+    for start in range(0, len(items_ND), _BLOCK_ROWS):
+        block = slice(start, start + _BLOCK_ROWS)
+        scores_KB = vectors_KD @ items_ND[block].T
+        scores_KB += bias_N[block]
+        largest_K = scores_KB.max(axis=1)
+        scores_KB -= largest_K[:, None]
+        sum_K = np.exp(scores_KB, out=scores_KB).sum(axis=1)
+        total_K = np.logaddexp(total_K, largest_K + np.log(sum_K, dtype=np.float64))
+    return total_K
 
 
 def cosine(vector_D: Floats, blocks: Sequence[tuple[Floats, Floats]]) -> Floats:

@@ -1,8 +1,8 @@
-"""Ranking of candidates: diversity, exploration, and what a score came from.
+"""Ranking of candidates: diversity and exploration.
 
 Pure functions of arrays. Knows nothing of HTTP, of Redis or of how the candidates were found.
 
-Shape legend: C candidates, L support rows, D dims, P state width.
+Shape legend: C candidates, D dims.
 """
 
 import numpy as np
@@ -67,23 +67,6 @@ def diversify(scores_C: Floats, vectors_CD: Floats, k: int, diversity: float) ->
         open_C[pick] = False
         picks.append(pick)
     return np.asarray(picks, dtype=np.int64)
-
-
-def contributions(state_P: Floats, without_LP: Floats, vectors_CD: Floats) -> Floats:
-    """What each support row added to each candidate's score: (L, C).
-
-    Args:
-        state_P: adapted to the whole support.
-        without_LP: adapted to all but one row each.
-        vectors_CD: of the candidates. Biases cancel out.
-
-    Returns:
-        score with the row - score without it; negative where the row speaks against the item.
-    """
-    n_dims = vectors_CD.shape[1]
-    change_LD: Floats = np.subtract(state_P[None, :n_dims], without_LP[:, :n_dims])
-    added_LC: Floats = change_LD @ vectors_CD.T
-    return added_LC
 
 
 def unit_rows(vectors_CD: Floats) -> Floats:

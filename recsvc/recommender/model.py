@@ -2,7 +2,7 @@
 
 Pure computation: no waiting, no clock, no Redis, no HTTP.
 
-Shape legend: N items, C candidates, L explained support rows, D dims, P state width.
+Shape legend: N items, C candidates, D dims, P state width.
 """
 
 import time
@@ -18,24 +18,23 @@ from recsvc.adaptation import (
     Interaction,
     Support,
     adapt,
-    adapt_without_each,
     user_prior,
     weigh,
 )
 from recsvc.bundle import Bundle
-from recsvc.candidates import Mask, Rows, cosine, scan, top_k
+from recsvc.candidates import Mask, Rows, cosine, top_k
 from recsvc.catalogue import Catalogue
 from recsvc.errors import InvalidInputError, ItemNotFoundError
-from recsvc.ranking import contributions, diversify, explore
+from recsvc.ranking import diversify, explore
+from recsvc.recommender.reasons import reasons_of
+from recsvc.recommender.scoring import score
+from recsvc.recommender.support import gather, known_rows
 from recsvc.recommender.values import Query, RankedItem, Reason
 from recsvc.telemetry import Metrics
 
 POOL_FACTOR = 4
 """Diversity and exploration choose among this many times k candidates."""
 MIN_POOL = 100
-EXPLAINED_ROWS = 32
-"""Most recent support rows that reasons are looked for in."""
-REASONS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +86,8 @@ class ServingModel:
     def view(self, events: Iterable[Interaction]) -> UserView:
         """Reduce events, oldest first, to the support of this model."""
         evidence = weigh(events, self.manifest.dataset.rules)
-        located = [(self.catalogue.evidence_row(e.item_id), e) for e in evidence]
-        known = [(row, e) for row, e in located if row is not None]
-        recent = known[-self.manifest.adaptation.max_support :]
-        rows = [row for row, _ in recent]
-        support = Support(
-            self.catalogue.vectors(rows),
-            self.catalogue.biases(rows),
-            np.asarray([e.label for _, e in recent], dtype=np.float32),
-            np.asarray([e.weight for _, e in recent], dtype=np.float32),
-        )
+        known = known_rows(self.catalogue, evidence)
+        rows, support = gather(self.catalogue, known[-self.manifest.adaptation.max_support :])
         return UserView(evidence, rows, support, len(evidence) - len(known))
 
     def is_cacheable(self, view: UserView) -> bool:
@@ -136,7 +127,7 @@ class ServingModel:
         Raises:
             InvalidInputError: a filter names no column.
         """
-        scores_N = scan(state_P[: self._dims], self.catalogue.blocks)
+        scores_N = score(self.bundle, self.catalogue, state_P, view.rows, view.support)
         allowed_N = self._allowed(query, view)
         if query.diversity == 0 and query.explore is None:
             return top_k(scores_N, allowed_N, query.k, self.catalogue.ids), scores_N
@@ -167,22 +158,10 @@ class ServingModel:
     ) -> list[tuple[Reason, ...]]:
         """For each row the support items that raised its score most, strongest first.
 
-        A contribution is the score minus the score that the user would see without that one item.
+        See `recsvc.recommender.reasons`.
         """
-        if not len(view) or not len(rows):
-            return [() for _ in rows]
-        explained = range(max(0, len(view) - EXPLAINED_ROWS), len(view))
-        without_LP = adapt_without_each(
-            self.bundle.graphs,
-            prior_D,
-            view.support,
-            explained,
-            self.manifest.adaptation.steps,
-            *self._trained(),
-        )
-        added_LC = contributions(state_P, without_LP, self.catalogue.vectors(rows))
-        item_ids = [self.catalogue.ids[view.rows[s]] for s in explained]
-        return [_strongest(added_LC[:, c], item_ids) for c in range(len(rows))]
+        known = known_rows(self.catalogue, view.evidence)
+        return reasons_of(self.bundle, self.catalogue, rows, known, prior_D, state_P)
 
     def similar(self, item_id: str, k: int) -> tuple[RankedItem, ...]:
         """The items whose vectors point most nearly the same way, by cosine.
@@ -241,8 +220,3 @@ def item_not_found(item_id: str) -> ItemNotFoundError:
     return ItemNotFoundError(
         f"item {item_id!r} is not in the catalogue; add it with PUT /v1/items/{{id}}"
     )
-
-
-def _strongest(added_L: Floats, item_ids: Sequence[str]) -> tuple[Reason, ...]:
-    order = sorted(range(len(item_ids)), key=lambda s: (-added_L[s], item_ids[s]))
-    return tuple(Reason(item_ids[s], float(added_L[s])) for s in order[:REASONS] if added_L[s] > 0)

@@ -1,10 +1,10 @@
-"""Diversity, exploration and contributions."""
+"""Diversity and exploration."""
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsvc.ranking import contributions, diversify, explore
+from recsvc.ranking import diversify, explore
 
 SCORES_C = np.asarray([1.0, 0.99, 0.98, 0.5], dtype=np.float32)
 VECTORS_CD = np.asarray([[1, 0], [1, 0], [1, 0.01], [0, 1]], dtype=np.float32)
@@ -63,13 +63,3 @@ def test_a_known_user_is_explored_less() -> None:
     unknown = np.abs(explore(SCORES_C, 0, 3) - SCORES_C)
     known = np.abs(explore(SCORES_C, 99, 3) - SCORES_C)
     np.testing.assert_allclose(unknown / 10, known, rtol=1e-3, atol=1e-6)
-
-
-def test_contributions_are_score_differences() -> None:
-    """A contribution is the score minus the score without the row, whatever the bias."""
-    rng = np.random.default_rng(0)
-    state_P = rng.normal(size=2).astype(np.float32)
-    without_LP = rng.normal(size=(3, 2)).astype(np.float32)
-    expected = (VECTORS_CD @ state_P)[None] - without_LP @ VECTORS_CD.T
-    actual = contributions(state_P, without_LP, VECTORS_CD)
-    np.testing.assert_allclose(expected, actual, rtol=1e-4, atol=1e-5)
