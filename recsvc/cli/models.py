@@ -8,6 +8,7 @@ import typer
 
 from recsvc.bundle import load_bundle
 from recsvc.contract.errors import RegistryError
+from recsvc.contract.manifest import KernelSpec
 from recsvc.contract.registry import Registry
 from recsvc.rollout import no_current_message
 from recsvc.settings import Settings
@@ -46,6 +47,7 @@ def show(registry: Registry, version: str | None, as_json: bool) -> None:
         f"{data.positives} positives of {data.interactions} interactions",
         "positive": data.rules.positive or "every interaction",
         "algorithm": f"{adaptation.algorithm}, {adaptation.steps} steps, {adaptation.dims} dims",
+        "item-item kernel": _kernel_line(manifest.kernel, adaptation.catalogue_items or data.items),
         "seed": lineage.seed,
         "parent": lineage.parent or "none",
         "files": f"{sum(f.size_bytes for f in manifest.files.values()) / 1e6:.1f} MB",
@@ -53,6 +55,19 @@ def show(registry: Registry, version: str | None, as_json: bool) -> None:
     }
     for name, value in facts.items():
         typer.echo(f"{name}: {value}")
+
+
+def _kernel_line(kernel: KernelSpec | None, items: int) -> str:
+    if kernel is None:
+        return "none, the vector alone is served"
+    pooling = kernel.pooling
+    ranks = ", ".join(f"{factor:.2f}" for factor in pooling.rank)
+    return (
+        f"{kernel.edges} edges of {items} items, theta {pooling.theta:.2f}, "
+        f"beta {pooling.beta[1]:.2f} to {pooling.beta[-1]:.2f} and "
+        f"alpha {pooling.alpha[1]:.2f} to {pooling.alpha[-1]:.2f} "
+        f"for supports of 1 to {len(pooling.beta) - 1}, latest rows count {ranks}"
+    )
 
 
 def activate(registry: Registry, version: str) -> None:

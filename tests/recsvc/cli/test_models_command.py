@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from recsvc.cli import run
-from tests.recsvc.bundles import publish_world
+from tests.recsvc.bundles import COLOUR_KERNEL, publish_world
 
 
 @pytest.fixture
@@ -39,6 +39,21 @@ def test_show_describes_a_version(registry: Path, capsys: pytest.CaptureFixture[
     assert "checkerboard" in out
     _, out, _ = call(capsys, "models", "show", "v3", "--registry", str(registry), "--json")
     assert json.loads(out)["version"] == "v3"
+
+
+def test_show_says_whether_there_is_a_kernel(
+    registry: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its edges and weights in one line; a version without one says so."""
+    publish_world(registry, "v4", kernel=COLOUR_KERNEL)
+    _, out, _ = call(capsys, "models", "show", "v4", "--registry", str(registry))
+    expected = (
+        "item-item kernel: 1748 edges of 60 items, theta 0.50, beta 0.50 to 0.50 and "
+        "alpha 1.98 to 1.60 for supports of 1 to 20, latest rows count 1.00, 0.90, 0.80"
+    )
+    assert expected in out.splitlines()
+    _, out, _ = call(capsys, "models", "show", "v3", "--registry", str(registry))
+    assert "item-item kernel: none, the vector alone is served" in out.splitlines()
 
 
 def test_activate_and_roll_back(registry: Path, capsys: pytest.CaptureFixture[str]) -> None:
