@@ -78,7 +78,7 @@ def served_by_hand(
 
 
 def colour_kernel(per_colour: int, n_trained: int) -> WorldKernel:
-    """A kernel that agrees with the checkerboard: an item speaks for all others of its colour.
+    """A kernel that agrees with the checkerboard: an item speaks for all of its colour.
 
     Args:
         per_colour: items of one colour; the first so many are black.
@@ -86,7 +86,6 @@ def colour_kernel(per_colour: int, n_trained: int) -> WorldKernel:
     """
     colour_M = np.arange(n_trained) // per_colour
     strength_MM = (colour_M[:, None] == colour_M).astype(np.float32)
-    np.fill_diagonal(strength_MM, 0.0)
     sizes = range(21)
     pooling = PoolingSpec(
         rank=(1.0, 0.9, 0.8),

@@ -1,4 +1,4 @@
-"""Lists over HTTP: what a user did decides what the user gets."""
+"""Lists over HTTP: what a user did decides what the user gets, with a kernel and without."""
 
 from typing import Any
 
@@ -8,9 +8,17 @@ import pytest
 from recsvc.api.models import RecommendOut
 from tests.recsvc.api.calls import ids, listed, problem, ranked, record
 from tests.recsvc.bundles import BLACK, ITEM_IDS, WHITE, tags_of
+from tests.recsvc.service_process import ServiceProcess
 
 POPULAR = sorted(ITEM_IDS, key=lambda i: (int(i[-2:]), i))
 """By bias, which falls with the number; of equal ones black before white."""
+
+
+@pytest.fixture(params=["service", "pooled_service"])
+def http(request: pytest.FixtureRequest) -> httpx.Client:
+    """A client of the service with a kernel, and of the one without."""
+    process: ServiceProcess = request.getfixturevalue(request.param)
+    return process.http
 
 
 def test_the_list_after_an_event_differs(http: httpx.Client, user: str) -> None:
@@ -173,6 +181,23 @@ def test_reasons_are_the_items_that_raised_the_score(http: httpx.Client) -> None
     assert WHITE[0] == reason["item_id"]
     assert item["score"] - without["items"][0]["score"] == pytest.approx(reason["contribution"])
     assert ranked(http, k=1, explain=True)["items"][0]["reasons"] == []
+
+
+def test_every_reason_is_what_would_be_missing(http: httpx.Client) -> None:
+    """Without the item that a reason names, the score is lower by just its contribution."""
+    liked = [WHITE[3], BLACK[5], WHITE[30], BLACK[7]]
+    support: list[dict[str, Any]] = [{"item_id": i} for i in liked]
+    support[2]["event"] = "buy"
+    support.insert(1, {"item_id": BLACK[9], "value": 1})
+    chosen = [WHITE[4], BLACK[0], WHITE[29]]
+    answer = ranked(http, support=support, candidates=chosen, explain=True)
+    assert any(len(item["reasons"]) > 1 for item in answer["items"])
+    for item in answer["items"]:
+        for reason in item["reasons"]:
+            rest = [row for row in support if row["item_id"] != reason["item_id"]]
+            without = ranked(http, support=rest, candidates=[item["item_id"]])
+            difference = item["score"] - without["items"][0]["score"]
+            assert reason["contribution"] == pytest.approx(difference, abs=1e-5)
 
 
 def test_diversity_mixes_the_list(http: httpx.Client) -> None:

@@ -48,7 +48,7 @@ def test_show_says_whether_there_is_a_kernel(
     publish_world(registry, "v4", kernel=COLOUR_KERNEL)
     _, out, _ = call(capsys, "models", "show", "v4", "--registry", str(registry))
     expected = (
-        "item-item kernel: 1748 edges of 60 items, theta 0.50, beta 0.50 to 0.50 and "
+        "item-item kernel: 1808 edges of 60 items, theta 0.50, beta 0.50 to 0.50 and "
         "alpha 1.98 to 1.60 for supports of 1 to 20, latest rows count 1.00, 0.90, 0.80"
     )
     assert expected in out.splitlines()
