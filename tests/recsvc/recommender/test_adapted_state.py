@@ -14,7 +14,8 @@ from recsvc.settings import Settings
 from recsvc.state.events import Event
 from recsvc.state.store import StateStore
 from recsvc.telemetry import Metrics
-from tests.recsvc.bundles import BLACK, WHITE, publish_world
+from tests.recsvc.bundles import BLACK, COLOUR_KERNEL, WHITE, publish_world
+from tests.recsvc.kernels import WorldKernel
 from tests.recsvc.redis_server import RedisServer
 
 pytestmark = pytest.mark.anyio
@@ -59,9 +60,12 @@ async def first(recommender: Recommender) -> str:
     return (await recommender.recommend(Query(k=1, user_id="u"))).items[0].item_id
 
 
-async def test_a_state_is_kept_and_used(store: StateStore, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kernel", [None, COLOUR_KERNEL], ids=["vector", "pooled"])
+async def test_a_state_is_kept_and_used(
+    store: StateStore, tmp_path: Path, kernel: WorldKernel | None
+) -> None:
     """A second read takes the state from the store: what lies there decides the list."""
-    publish_world(tmp_path, "v1")
+    publish_world(tmp_path, "v1", kernel=kernel)
     recommender = await made(store, tmp_path)
     await recommender.record([event(WHITE[0])])
     assert WHITE[1] == await first(recommender)
@@ -70,6 +74,34 @@ async def test_a_state_is_kept_and_used(store: StateStore, tmp_path: Path) -> No
     black = b"\x00\x00\x80\x3f\x00\x00\x00\x00"
     assert await store.write_state("u", "v1", revision, black)
     assert BLACK[0] == await first(recommender)
+
+
+async def test_a_kept_state_scores_as_a_new_one(store: StateStore, tmp_path: Path) -> None:
+    """The kernel's part rests on the events, so that a kept state needs none of it."""
+    publish_world(tmp_path, "v1", kernel=COLOUR_KERNEL)
+    recommender = await made(store, tmp_path)
+    await recommender.record([event(WHITE[0]), event(BLACK[1]), event(WHITE[5])])
+    query = Query(k=64, user_id="u", explain=True)
+    computed = (await recommender.recommend(query)).items
+    assert await kept(store) is not None
+    assert computed == (await recommender.recommend(query)).items
+
+
+async def test_a_kernel_comes_with_its_model(store: StateStore, tmp_path: Path) -> None:
+    """After a swap the same user is scored with the new model's kernel, and after the next not."""
+    publish_world(tmp_path, "v1")
+    recommender = await made(store, tmp_path)
+    await recommender.record([event(WHITE[0])])
+    query = Query(k=3, user_id="u")
+    by_vector = (await recommender.recommend(query)).items
+    publish_world(tmp_path, "v2", kernel=COLOUR_KERNEL)
+    await recommender.rollout.check()
+    by_both = (await recommender.recommend(query)).items
+    assert [i.item_id for i in by_vector] == [i.item_id for i in by_both]
+    assert all(b.score > v.score for v, b in zip(by_vector, by_both, strict=True))
+    Registry(tmp_path).rollback(datetime.now(UTC))
+    await recommender.rollout.check()
+    assert by_vector == (await recommender.recommend(query)).items
 
 
 async def test_an_event_makes_the_kept_state_void(store: StateStore, tmp_path: Path) -> None:
