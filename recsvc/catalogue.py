@@ -9,23 +9,22 @@ Knows nothing of users, of Redis or of HTTP. Not thread-safe: one thread changes
 Shape legend: N trained items, A rows of added items, D dims, F feature positions.
 """
 
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from recsvc.attributes import AttributeIndex
 from recsvc.bundle import Bundle
 from recsvc.contract.errors import SchemaError
-from recsvc.contract.schema import Column, split_tokens
+from recsvc.contract.schema import Column
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 ENCODE_ROWS = 1024
 """Items encoded at once: bounds the dense feature matrix."""
-_CACHED_MASKS = 256
 _CATEGORICAL = ("categorical", "multi-categorical")
 
 
@@ -48,7 +47,7 @@ class Catalogue:
         self._added_bias_A = np.zeros(0, dtype=np.float32)
         self._visible = np.ones(self.n_trained, dtype=bool)
         self._changed: dict[int, Mapping[str, Any]] = {}
-        self._masks: OrderedDict[tuple[str, str], Mask] = OrderedDict()
+        self._attributes = AttributeIndex(self._schema.columns, bundle.attributes, self.n_trained)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -143,18 +142,11 @@ class Catalogue:
             column: one of `filterable`.
             value: compared as a category, so that 3, 3.0 and "3" are one value.
         """
-        token = split_tokens(value, None)[0]
-        key = (column, token)
-        mask = self._masks.get(key)
-        if mask is None:
-            mask = np.zeros(len(self._visible), dtype=bool)
-            for row in range(len(self)):
-                mask[row] = token in self._tokens(column, row)
-            self._masks[key] = mask
-            if len(self._masks) > _CACHED_MASKS:
-                self._masks.popitem(last=False)
-        self._masks.move_to_end(key)
-        return mask[: len(self)]
+        return self.any_of([(column, value)])
+
+    def any_of(self, pairs: Iterable[tuple[str, Any]]) -> Mask:
+        """Rows that have at least one of some (column, value) pairs; see `mask`."""
+        return self._attributes.any_of(pairs, len(self))
 
     def _gather(self, rows: Any, trained: Floats, added: Floats) -> Floats:
         index = np.asarray(rows, dtype=np.int64)
@@ -191,8 +183,7 @@ class Catalogue:
                 self._added_bias_A[row - self.n_trained] = bias
             self._changed[row] = features
             self._visible[row] = True
-            for (column, token), mask in self._masks.items():
-                mask[row] = token in self._tokens(column, row)
+            self._attributes.put(row, features)
         return refused
 
     def _encode(self, features: Sequence[Mapping[str, Any]]) -> tuple[Floats, Floats]:
@@ -223,17 +214,3 @@ class Catalogue:
         self._added_vectors_AD = np.pad(self._added_vectors_AD, ((0, extra), (0, 0)))
         self._added_bias_A = np.pad(self._added_bias_A, (0, extra))
         self._visible = np.pad(self._visible, (0, extra))
-        for key, mask in self._masks.items():
-            self._masks[key] = np.pad(mask, (0, extra))
-
-    def _tokens(self, column: str, row: int) -> list[str]:
-        if row in self._changed:
-            value = self._changed[row].get(column)
-        else:
-            values = self._bundle.attributes.get(column)
-            value = values[row] if values is not None else None
-        if value is None:
-            return []
-        kind = self._kinds.get(column)
-        several = kind is not None and kind.kind == "multi-categorical"
-        return split_tokens(value, kind.separator if kind and several else None)

@@ -15,7 +15,9 @@ MIN_EPOCH_S, MAX_EPOCH_S = -62_135_596_800, 100_000_000_000
 """The years 1 and 5138; what is beyond is taken for milliseconds and refused."""
 MAX_ROWS = 100_000
 """Elements of any list of a request; settings may allow fewer."""
+MAX_FILTER_COLUMNS = 32
 MAX_FILTER_VALUES = 100
+MAX_FILTER_CHARS = 1000
 _INT64 = 2**63
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -66,6 +68,8 @@ Int64 = Annotated[int, Field(ge=-_INT64, lt=_INT64, strict=True)]
 Flag = Annotated[bool, Field(strict=True)]
 
 Scalar = Flag | Int64 | FiniteFloat | str
+FilterText = Annotated[str, Field(max_length=MAX_FILTER_CHARS)]
+FilterValue = Flag | Int64 | FiniteFloat | FilterText
 FeatureValue = Scalar | list[Scalar] | None
 Features = dict[Id, FeatureValue]
 """Raw values under the data set's own column names; a list for several categories."""

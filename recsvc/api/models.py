@@ -5,13 +5,16 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from recsvc.api.fields import (
+    MAX_FILTER_COLUMNS,
     MAX_FILTER_VALUES,
+    MAX_ID_CHARS,
     MAX_ROWS,
     EventType,
     Features,
+    FilterText,
+    FilterValue,
     Id,
     Int64,
-    Scalar,
     Timestamp,
 )
 from recsvc.recommender import Strategy
@@ -110,10 +113,16 @@ class RecommendIn(Body):
     exclude: Annotated[list[Id], Field(max_length=MAX_ROWS, fail_fast=True)] = []
     exclude_seen: bool = True
     """Leave out the items of the support and of the user's events."""
-    filter: dict[
-        str, Scalar | Annotated[list[Scalar], Field(min_length=1, max_length=MAX_FILTER_VALUES)]
+    filter: Annotated[
+        dict[
+            Annotated[str, Field(max_length=MAX_ID_CHARS)],
+            FilterValue
+            | Annotated[list[FilterValue], Field(min_length=1, max_length=MAX_FILTER_VALUES)],
+        ],
+        Field(max_length=MAX_FILTER_COLUMNS),
     ] = {}
-    """Item column to the value, or the at most 100 values, of which it must have one."""
+    """Item column (at most 32) to the value, or the at most 100 values, of which it must have
+    one."""
     diversity: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.0
     explore: Annotated[Int64, Field(ge=0)] | None = None
     """Seed of a random list; without it the answer is deterministic."""
@@ -129,7 +138,7 @@ class ListParameters(BaseModel):
     """Longest list; shorter where fewer items are left."""
     exclude_seen: bool = True
     """Leave out the items of the user's events."""
-    category: Annotated[list[str], Field(max_length=MAX_FILTER_VALUES)] = []
+    category: Annotated[list[FilterText], Field(max_length=MAX_FILTER_VALUES)] = []
     """Only items with this value in any categorical column; repeatable (or)."""
     explain: bool = False
     """Say of each item which of the user's items it comes from."""

@@ -6,7 +6,7 @@ Shape legend: N items, C candidates, D dims, P state width.
 """
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -198,18 +198,12 @@ class ServingModel:
                     f"filter names {column!r}, which is no item column; "
                     f"this model has {catalogue.filterable}"
                 )
-            allowed_N &= self._any([(column, value) for value in values])
+            allowed_N &= catalogue.any_of([(column, value) for value in values])
         if query.categories:
-            allowed_N &= self._any(
+            allowed_N &= catalogue.any_of(
                 [(c, v) for c in catalogue.categorical for v in query.categories]
             )
         return allowed_N
-
-    def _any(self, pairs: Sequence[tuple[str, Any]]) -> Mask:
-        mask_N = np.zeros(len(self.catalogue), dtype=bool)
-        for column, value in pairs:
-            mask_N |= self.catalogue.mask(column, value)
-        return mask_N
 
     def _rows(self, item_ids: Iterable[str]) -> list[int]:
         return [row for i in item_ids if (row := self.catalogue.row(i)) is not None]

@@ -12,6 +12,8 @@ from tests.recsvc.api.calls import problem
     ("path", "body", "named"),
     [
         ("/v1/recommendations", {"filter": {"colour": [f"c{i}" for i in range(101)]}}, "filter"),
+        ("/v1/recommendations", {"filter": {f"c{i}": 1 for i in range(33)}}, "filter"),
+        ("/v1/recommendations", {"filter": {"colour": "x" * 1001}}, "filter.colour"),
         ("/v1/recommendations", {"candidates": ["x"] * 100_001}, "candidates"),
         ("/v1/events", {"events": [1] * 200_000}, "events"),
         ("/v1/events", {"events": [{"user_id": "u", "item_id": "a", "event": "x" * 257}]}, "event"),
