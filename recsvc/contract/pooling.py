@@ -28,8 +28,12 @@ Doubles = NDArray[np.float64]
 _FURTHEST = 30.0
 """Exponents are held within this: what lies beyond is all or nothing anyway."""
 _LARGEST = float(np.finfo(np.float32).max)
-_BLOCK_ROWS = 32_768
+_BLOCK_ROWS = 16_384
 """Exponentials are summed so many at a time: no copy of a large catalogue's scores is made."""
+
+
+_DENSE = 8
+"""Above so many items an edge, edges are sorted by item; below, summed over the whole catalogue."""
 
 
 class Edges(NamedTuple):
@@ -139,10 +143,9 @@ def add_kernel(
     """
     edges, pooling = kernel
     item_P, value_P = _spoken(edges, support_S, weight_S, pooling)
-    total_M = np.bincount(item_P, value_P, edges.n_trained)
-    # An item that several rows speak for comes several times, each time with all of its mass.
+    rows_C, mass_C = _sum_by_item(item_P, value_P, edges.n_trained)
     size = int(np.count_nonzero(weight_S > 0))
-    _raise(scores_N, item_P, total_M[item_P], edges.n_trained, size, pooling)
+    _raise(scores_N, rows_C, mass_C, edges.n_trained, size, pooling)
 
 
 def lift(
@@ -188,6 +191,21 @@ def _spoken(
     return item_P, strength_P * factor_S[speaking][place_P]
 
 
+def _sum_by_item(
+    item_P: NDArray[np.int32], value_P: Doubles, n_trained: int
+) -> tuple[NDArray[np.int64], Doubles]:
+    """Items in ascending order, each once, and the sum of their values."""
+    if n_trained <= _DENSE * len(item_P):
+        total_M = np.bincount(item_P, value_P, n_trained).astype(np.float64, copy=False)
+        rows_C = np.flatnonzero(total_M > 0)
+        return rows_C, total_M[rows_C]
+    key_P = np.sort(item_P.astype(np.int64) << 32 | np.arange(len(item_P)))
+    sorted_P, order_P = key_P >> 32, key_P & 0xFFFF_FFFF
+    first_C = np.flatnonzero(np.diff(sorted_P, prepend=-1))
+    mass_C: Doubles = np.add.reduceat(value_P[order_P], first_C)
+    return sorted_P[first_C], mass_C
+
+
 def _raise(
     scores_N: Floats,
     rows_C: NDArray[Any],
@@ -196,7 +214,7 @@ def _raise(
     size: int,
     pooling: PoolingSpec,
 ) -> None:
-    """Add the kernel's part to some rows, in place; a row may come twice, with the same mass."""
+    """Add the kernel's part to some rows, in place."""
     if not len(rows_C) or not size:
         return
     total = log_total(scores_N[:n_trained]) if pooling.theta != 0.0 else 0.0

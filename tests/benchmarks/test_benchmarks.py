@@ -135,6 +135,20 @@ def test_throughput_prints_a_table() -> None:
     assert "product is faster than" in text
 
 
+def test_pooled_score_compares_with_the_scan() -> None:
+    """Every size has the scan, both forms of the kernel and the totals, with ratios to the scan."""
+    sizes = ("--items", "50", "3000", "--edges", "4", "--support", "3", "--rounds", "3")
+    found = printed_json("pooled_score.py", *sizes)
+    assert list(found) == ["50", "3000"]
+    for rows in found.values():
+        assert len(rows) == 4
+        assert all(row["median_ms"] > 0 and row["ratio"] > 0 for row in rows.values())
+        assert rows["scan"]["ratio"] == 1.0
+    text = printed("pooled_score.py", *sizes)
+    assert "support 3 rows, 4 edges each" in text
+    assert text.count("x the scan") == 8
+
+
 def test_import_memory_prints_the_peaks() -> None:
     """Import from Parquet and from CSV, and load, each with its peak."""
     text = printed("import_memory.py", *("--interactions", "800", "--users", "50", "--items", "40"))

@@ -194,6 +194,22 @@ def test_a_mixture_of_softmaxes() -> None:
     np.testing.assert_allclose(pooled(scores_N, mass_M, 1, pooling), expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("rows", [[], [3], [3, 999, 5], [7, 1000, 1, 0]])
+def test_few_edges_in_a_large_catalogue(rows: list[int]) -> None:
+    """However the edges are summed, the scores are the same; items without edges among them."""
+    rng = np.random.default_rng(2)
+    strength_MM = np.zeros((1000, 1000), dtype=np.float32)
+    strength_MM[:10, rng.choice(1000, 12, replace=False)] = rng.random((10, 12))
+    pooling = PoolingSpec(rank=(1.0, 0.5), alpha=(0.0, 1.0), beta=(1.0, 0.5), theta=0.7)
+    scores_N = rng.normal(size=1002).astype(np.float32)
+    weight_S = np.arange(1.0, len(rows) + 1, dtype=np.float32)
+    case = Case(WorldKernel(strength_MM, pooling), scores_N, np.asarray(rows, int), weight_S)
+    served_N = scores_N.copy()
+    add_kernel(served_N, Kernel(case.kernel.edges, pooling), case.support_S, weight_S)
+    np.testing.assert_allclose(case.served(), served_N, rtol=1e-6)
+    assert np.count_nonzero(served_N != scores_N) == (12 if rows else 0)
+
+
 def test_many_items_sum_as_few() -> None:
     """The total over more items than are summed at a time is that of all of them."""
     scores_M = np.random.default_rng(0).normal(size=100_003).astype(np.float32) * 3
