@@ -67,7 +67,7 @@ def _check_items(path: Path, item_E: NDArray[np.int32], indptr_M1: NDArray[np.in
                 f"rows 0 to {n_trained - 1} alone; export it again"
             )
         falls = start + 1 + np.flatnonzero(block[1:] <= block[:-1])
-        if not np.isin(falls, indptr_M1).all():
+        if (indptr_M1[np.searchsorted(indptr_M1, falls)] != falls).any():
             raise BundleRefusedError(
                 f"{path}: the edges of an item are not in ascending order, or one comes twice; "
                 "export it again"
