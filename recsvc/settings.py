@@ -79,6 +79,13 @@ class Settings(BaseSettings):
     """Longest list that a request may ask for."""
     max_events_per_request: int = Field(default=10_000, ge=1, le=100_000)
     """Most events in one POST."""
+    max_event_lead_s: float = Field(default=86_400.0, ge=0, le=10 * 365 * 86_400)
+    """How far an event's time may be ahead of its arrival. A day: clocks that are off, and local
+    times that were sent without their offset. What is ahead counts as if it happened on arrival."""
+    max_features: int = Field(default=200, ge=1, le=10_000)
+    """Most features of a user or an item, and most values of one feature."""
+    max_feature_chars: int = Field(default=20_000, ge=1, le=1_000_000)
+    """Longest text that a feature may hold."""
     device: Literal["cpu", "cuda"] = "cpu"
     """Where the model's graphs run. `cuda` is refused at start where it is not there."""
     registry_poll_s: float = Field(default=1.0, gt=0, le=3600)

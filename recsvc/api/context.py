@@ -6,7 +6,6 @@ from datetime import datetime
 
 from fastapi import Request
 
-from recsvc.errors import InvalidInputError
 from recsvc.recommender import Recommender
 from recsvc.settings import Settings
 from recsvc.state.store import StateStore
@@ -32,14 +31,3 @@ def context(request: Request) -> Context:
     """
     found: Context = request.app.state.context
     return found
-
-
-def check_k(k: int, settings: Settings) -> int:
-    """Refuse a list longer than the setting allows.
-
-    Raises:
-        InvalidInputError: k is above max_k.
-    """
-    if k > settings.max_k:
-        raise InvalidInputError(f"k={k}: at most {settings.max_k} is allowed (max_k)")
-    return k

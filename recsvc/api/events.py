@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request
 
 from recsvc.api.bodies import JsonRoute
 from recsvc.api.context import context
+from recsvc.api.limits import check_time
 from recsvc.api.models import EventIn, EventsIn, EventsOut
 from recsvc.api.problems import documented
 from recsvc.errors import PayloadTooLargeError
@@ -22,7 +23,8 @@ router = APIRouter(tags=["events"], route_class=JsonRoute)
     response_model_exclude_none=True,
 )
 async def record_events(body: EventsIn, request: Request) -> EventsOut:
-    """Events may come out of order and from the future; each changes its user's next list.
+    """Events may come out of order and from clocks that are ahead, by at most a day unless the
+    setting `max_event_lead_s` says otherwise; each changes its user's next list.
 
     After a 503 send the same events again with the same `event_id`s: none counts twice.
     """
@@ -34,6 +36,9 @@ async def record_events(body: EventsIn, request: Request) -> EventsOut:
             "(max_events_per_request): send them in parts"
         )
     now_ms = int(here.clock().timestamp() * 1000)
+    for number, event in enumerate(body.events):
+        if event.timestamp is not None:
+            check_time(f"events.{number}", event.timestamp, now_ms, here.settings)
     events = [_event(e, now_ms, here.new_id) for e in body.events]
     recorded = await here.recommender.record(events)
     return EventsOut(
@@ -44,6 +49,7 @@ async def record_events(body: EventsIn, request: Request) -> EventsOut:
 
 
 def _event(given: EventIn, now_ms: int, new_id: Callable[[], str]) -> Event:
+    is_ahead = given.timestamp is not None and given.timestamp > now_ms
     return Event(
         user_id=given.user_id,
         item_id=given.item_id,
@@ -52,4 +58,5 @@ def _event(given: EventIn, now_ms: int, new_id: Callable[[], str]) -> Event:
         timestamp_ms=now_ms if given.timestamp is None else given.timestamp,
         event_id=new_id() if given.event_id is None else given.event_id,
         recommendation_id=given.recommendation_id,
+        arrived_ms=now_ms if is_ahead else None,
     )

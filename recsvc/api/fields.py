@@ -33,7 +33,7 @@ def decode_segment(raw: str) -> str:
 def parse_timestamp(value: Any) -> int:
     """RFC 3339 text or seconds since 1970, to milliseconds since 1970 UTC.
 
-    Text without an offset is UTC. Times in the future and before 1970 are ordinary.
+    Text without an offset is UTC. Times before 1970 are ordinary.
 
     Raises:
         ValueError: it is neither, or so large that it must be milliseconds.

@@ -5,6 +5,7 @@ from fastapi import APIRouter, Request
 from recsvc.api.bodies import JsonRoute
 from recsvc.api.context import context
 from recsvc.api.fields import ItemIdPath
+from recsvc.api.limits import check_features
 from recsvc.api.problems import documented
 from recsvc.api.record_models import ItemIn, ItemsOut, ItemsPost, ItemView
 
@@ -19,8 +20,9 @@ router = APIRouter(tags=["items"], route_class=JsonRoute)
 )
 async def put_item(request: Request, item_id: ItemIdPath, body: ItemIn) -> ItemsOut:
     """Replaces its features. A trained item keeps the vector it learned."""
-    ignored = await context(request).recommender.put_items({item_id: dict(body.features)})
-    return _changed(ignored)
+    here = context(request)
+    features = check_features("features", body.features, here.settings)
+    return _changed(await here.recommender.put_items({item_id: features}))
 
 
 @router.post(
@@ -31,7 +33,12 @@ async def put_item(request: Request, item_id: ItemIdPath, body: ItemIn) -> Items
 )
 async def post_items(request: Request, body: ItemsPost) -> ItemsOut:
     """The same as PUT, with the ids in the body. A wrong item refuses them all."""
-    return _changed(await context(request).recommender.put_items(body.by_id()))
+    here = context(request)
+    items = {
+        item_id: check_features(f"item {item_id!r}: features", features, here.settings)
+        for item_id, features in body.by_id().items()
+    }
+    return _changed(await here.recommender.put_items(items))
 
 
 @router.get(

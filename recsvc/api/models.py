@@ -61,6 +61,7 @@ class EventIn(Row):
     event: EventType | None = None
     value: FiniteFloat | None = None
     timestamp: Timestamp | None = None
+    """Ahead of its arrival (a clock that is off) by at most a day; it then counts as of now."""
     recommendation_id: Id | None = None
 
 
@@ -163,7 +164,7 @@ class ItemOut(BaseModel):
 class AdaptationOut(BaseModel):
     steps: int
     support_size: int
-    """Rows adapted to."""
+    """Rows adapted to; 0 where they changed nothing, as dislikes alone may."""
     skipped: int
     """Items of the support that are not in the catalogue."""
 

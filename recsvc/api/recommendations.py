@@ -5,8 +5,9 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 
 from recsvc.api.bodies import JsonRoute
-from recsvc.api.context import check_k, context
+from recsvc.api.context import Context, context
 from recsvc.api.fields import ItemIdPath, UserIdPath
+from recsvc.api.limits import check_features, check_k, check_time
 from recsvc.api.models import (
     AdaptationOut,
     ItemOut,
@@ -15,6 +16,7 @@ from recsvc.api.models import (
     RecommendIn,
     RecommendOut,
     SimilarOut,
+    SupportRow,
 )
 from recsvc.api.parameters import document_parameters, read_parameters
 from recsvc.api.problems import documented
@@ -63,10 +65,8 @@ async def recommend(body: RecommendIn, request: Request) -> RecommendOut:
     query = ListQuery(
         k=check_k(body.k, here.settings),
         user_id=body.user_id,
-        user_features=body.user_features,
-        support=tuple(
-            SessionEvent(r.item_id, r.event, r.value, r.timestamp) for r in body.support or ()
-        ),
+        user_features=check_features("user_features", body.user_features or {}, here.settings),
+        support=_session(body.support or [], here),
         candidates=None if body.candidates is None else tuple(body.candidates),
         exclude=tuple(body.exclude),
         exclude_seen=body.exclude_seen,
@@ -93,6 +93,14 @@ async def similar_items(request: Request, item_id: ItemIdPath, k: K = 10) -> Sim
     here = context(request)
     items = here.recommender.similar(item_id, check_k(k, here.settings))
     return SimilarOut(item_id=item_id, items=[_item(i) for i in items])
+
+
+def _session(rows: list[SupportRow], here: Context) -> tuple[SessionEvent, ...]:
+    now_ms = int(here.clock().timestamp() * 1000)
+    for number, row in enumerate(rows):
+        if row.timestamp is not None:
+            check_time(f"support.{number}", row.timestamp, now_ms, here.settings)
+    return tuple(SessionEvent(r.item_id, r.event, r.value, r.timestamp) for r in rows)
 
 
 def _answer(answer: Answer) -> RecommendOut:

@@ -5,6 +5,7 @@ from fastapi import APIRouter, Request
 from recsvc.api.bodies import JsonRoute
 from recsvc.api.context import context
 from recsvc.api.fields import UserIdPath, format_timestamp
+from recsvc.api.limits import check_features
 from recsvc.api.problems import documented
 from recsvc.api.record_models import Erased, UserExport, UserIn, UserOut
 
@@ -19,7 +20,9 @@ router = APIRouter(tags=["users"], route_class=JsonRoute)
 )
 async def put_user(request: Request, user_id: UserIdPath, body: UserIn) -> UserOut:
     """Replaces those given before. The user's next list starts from them."""
-    ignored = await context(request).recommender.put_user(user_id, dict(body.features))
+    here = context(request)
+    features = check_features("features", body.features, here.settings)
+    ignored = await here.recommender.put_user(user_id, features)
     return UserOut(user_id=user_id, ignored=ignored)
 
 
@@ -33,6 +36,9 @@ async def export_user(request: Request, user_id: UserIdPath) -> UserExport:
     """Features, events, adapted states."""
     kept = await context(request).recommender.export_user(user_id)
     events = [{**e, "timestamp": format_timestamp(e["timestamp"])} for e in kept["events"]]
+    for event in events:
+        if (arrived_ms := event.pop("arrived_ms", None)) is not None:
+            event["arrived"] = format_timestamp(arrived_ms)
     return UserExport(**{**kept, "events": events})
 
 

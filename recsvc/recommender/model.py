@@ -28,7 +28,7 @@ from recsvc.errors import InvalidInputError, ItemNotFoundError
 from recsvc.ranking import diversify, explore
 from recsvc.recommender.reasons import reasons_of
 from recsvc.recommender.scoring import score
-from recsvc.recommender.support import gather, known_rows
+from recsvc.recommender.support import gather, known_rows, positive_weights
 from recsvc.recommender.values import Query, RankedItem, Reason
 from recsvc.telemetry import Metrics
 
@@ -120,6 +120,13 @@ class ServingModel:
         self._metrics.adaptation_seconds.observe(time.perf_counter() - started)
         state_P: Floats = state_BP[0]
         return state_P
+
+    def has_adapted(self, view: UserView, prior_D: Floats, state_P: Floats) -> bool:
+        """Whether the support moved the scores; a graph may leave out rows, such as negatives."""
+        if not len(view):
+            return False
+        speaks = self.bundle.kernel is not None and bool(positive_weights(view.support).any())
+        return speaks or not np.array_equal(state_P[: self._dims], prior_D)
 
     def rank(self, query: Query, view: UserView, state_P: Floats) -> tuple[Rows, Floats]:
         """The rows of the answer, best first, and the scores of all items.

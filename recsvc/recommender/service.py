@@ -104,16 +104,17 @@ class Recommender:
         state_P = await self._state_of(model, query, user, view, prior_D)
         rows, scores_N = model.rank(query, view, state_P)
         reasons = model.reasons(rows, view, prior_D, state_P) if query.explain else None
+        adapted = model.has_adapted(view, prior_D, state_P)
         if user.degraded:
             self._metrics.degraded_answers.inc()
         return Answer(
             recommendation_id=self._new_id(),
             model_version=model.version,
-            strategy=_strategy(user, view, prior_D),
+            strategy=_strategy(user, prior_D, adapted=adapted),
             degraded=user.degraded,
             items=model.present(rows, scores_N, reasons),
-            steps=model.manifest.adaptation.steps if len(view) else 0,
-            support_size=len(view),
+            steps=model.manifest.adaptation.steps if adapted else 0,
+            support_size=len(view) if adapted else 0,
             skipped=view.skipped,
         )
 
@@ -265,8 +266,8 @@ class Recommender:
         return int(self._clock().timestamp() * 1000)
 
 
-def _strategy(user: KnownNow, view: UserView, prior_D: Floats) -> Strategy:
-    if len(view):
+def _strategy(user: KnownNow, prior_D: Floats, *, adapted: bool) -> Strategy:
+    if adapted:
         return "stale" if user.degraded and user.events else "adapted"
     return "prior" if prior_D.any() else "popular"
 

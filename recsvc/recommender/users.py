@@ -4,7 +4,7 @@ Knows nothing of models.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from recsvc.errors import StateUnavailableError
@@ -70,9 +70,14 @@ def in_order(
     Args:
         stored: oldest first.
         session: in any order.
-        now_ms: the time of session events that have none.
+        now_ms: the time of session events that have none, or one that is still to come.
     """
     if not session:
         return stored
-    dated = [s if s.timestamp_ms is not None else replace(s, timestamp_ms=now_ms) for s in session]
-    return sorted([*stored, *dated], key=lambda e: e.timestamp_ms or 0)
+
+    def order_ms(event: Event | SessionEvent) -> int:
+        if isinstance(event, Event):
+            return event.order_ms
+        return now_ms if event.timestamp_ms is None else min(event.timestamp_ms, now_ms)
+
+    return sorted([*stored, *session], key=order_ms)

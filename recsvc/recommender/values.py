@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Strategy = Literal["adapted", "prior", "popular", "stale"]
-"""adapted: gradient steps on the user's own events; prior: no events, but features or a learned
-start; popular: nothing is known, so the item biases alone; stale: the state store is gone, the list
-rests on the last events this process saw."""
+"""adapted: the user's own events; prior: no events that move the model (dislikes alone do not move
+every model), but features or a learned start; popular: nothing is known, so the item biases alone;
+stale: the state store is gone, the list rests on the last events this process saw."""
 
 Scalar = str | int | float | bool
 

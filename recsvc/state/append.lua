@@ -1,6 +1,6 @@
 -- Store one user's events: all of it happens, or nothing.
 -- KEYS: log, support, meta, state, seen (one hash slot)
--- ARGV: user, max events, state TTL (s), dedupe TTL (s), then event id, timestamp (ms), event (JSON) of each event
+-- ARGV: user, max events, state TTL (s), dedupe TTL (s), then event id, place in time (ms), event (JSON) of each event
 -- Returns: accepted, duplicates
 local log, support, meta, state, seen = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local user, max_events, state_ttl_s, dedupe_ttl_s = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
@@ -15,12 +15,12 @@ local revision = string.format('%.0f', math.max(before + 1, now_us))
 -- The first write must be one that Redis refuses when its memory is full: nothing is half done then.
 local accepted, duplicates = 0, 0
 for i = 5, #ARGV, 3 do
-  local event_id, timestamp, event = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+  local event_id, order_ms, event = ARGV[i], ARGV[i + 1], ARGV[i + 2]
   if redis.call('ZADD', seen, 'NX', string.format('%.0f', now_us / 1000), event_id) == 1 then
     redis.call('XADD', log, '*', 'kind', 'event', 'user', user, 'data', event)
     -- Equal scores sort by member, which begins with the order of arrival.
     local arrival = string.format('%016.0f%06d', tonumber(revision), accepted)
-    redis.call('ZADD', support, timestamp, arrival .. event)
+    redis.call('ZADD', support, order_ms, arrival .. event)
     accepted = accepted + 1
   else
     duplicates = duplicates + 1

@@ -28,6 +28,17 @@ class Event:
     """Unique within the user; a second event with the same id is dropped."""
     recommendation_id: str | None = None
     """The answer that led to it."""
+    arrived_ms: int | None = None
+    """When it arrived, where that was before its timestamp: its sender's clock is ahead."""
+
+    @property
+    def order_ms(self) -> int:
+        """Where it stands among the user's events: no later than its arrival.
+
+        So an event from the future neither outlives all others in the bounded support set nor has
+        the last word on an item against what is sent after it.
+        """
+        return self.timestamp_ms if self.arrived_ms is None else self.arrived_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +48,7 @@ class UserSnapshot:
     revision: int
     """0 for an unknown user; grows with every change of events or features, never repeats."""
     events: tuple[Event, ...]
-    """The bounded support set, oldest first: by timestamp, then by arrival."""
+    """The bounded support set, oldest first: by `order_ms`, then by arrival."""
     features: dict[str, Any] | None
     """As they were put; None where they never were."""
     state: bytes | None
@@ -55,7 +66,7 @@ class AppendResult:
 def dump_event(event: Event) -> bytes:
     """The stored form of an event."""
     fields: dict[str, Any] = {"item_id": event.item_id, "timestamp": event.timestamp_ms}
-    for name in ("event", "value", "event_id", "recommendation_id"):
+    for name in ("event", "value", "event_id", "recommendation_id", "arrived_ms"):
         value = getattr(event, name)
         if value is not None:
             fields[name] = value
@@ -73,4 +84,5 @@ def load_event(user_id: str, stored: bytes) -> Event:
         timestamp_ms=fields["timestamp"],
         event_id=fields["event_id"],
         recommendation_id=fields.get("recommendation_id"),
+        arrived_ms=fields.get("arrived_ms"),
     )

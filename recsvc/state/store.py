@@ -119,7 +119,7 @@ class StateStore:
             keys = self._keys(user)
             args: list[Argument] = [user, *limits]
             for e in chunk:
-                args += (e.event_id.encode(), e.timestamp_ms, dump_event(e))
+                args += (e.event_id.encode(), e.order_ms, dump_event(e))
             calls.append(((keys.log, keys.support, keys.meta, keys.state, keys.seen), args))
         await self.start()
         accepted = duplicates = 0

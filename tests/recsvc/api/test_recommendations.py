@@ -38,6 +38,19 @@ def test_a_dislike_turns_the_list(http: httpx.Client, user: str) -> None:
     assert WHITE[:10] == ids(listed(http, user))
 
 
+def test_a_support_that_changes_nothing_is_not_called_adapted(
+    service: ServiceProcess, pooled_service: ServiceProcess
+) -> None:
+    """Where a model's scores stay as they were, the answer says what they rest on."""
+    support = [{"item_id": WHITE[0], "value": 5}, {"item_id": WHITE[1], "value": 1}]
+    answer = ranked(service.http, support=support, k=3)
+    assert answer["strategy"] == "popular"
+    assert answer["adaptation"] == {"steps": 0, "support_size": 0, "skipped": 0}
+    by_kernel = ranked(pooled_service.http, support=support, k=3)
+    assert by_kernel["strategy"] == "adapted"
+    assert by_kernel["adaptation"]["support_size"] == 2
+
+
 def test_the_answer_has_the_documented_shape(http: httpx.Client, user: str) -> None:
     """Fields are those of the contract, and reasons appear only where asked for."""
     record(http, user, BLACK[1])

@@ -64,6 +64,19 @@ async def test_events_are_ordered_by_time_then_arrival(store: StateStore) -> Non
     assert order == ["a", "b1", "b2", "b3", "b0"]
 
 
+async def test_an_event_from_the_future_stands_where_it_arrived(store: StateStore) -> None:
+    """It comes back as sent, is no newer than what follows it, and leaves the set in its turn."""
+    ahead = replace(event("ahead", 90), arrived_ms=20)
+    await store.append([event("before", 10), ahead])
+    await store.append([event("after", 30)])
+    events = (await store.read_user("ada", "v1")).events
+    assert [e.event_id for e in events] == ["before", "ahead", "after"]
+    assert events[1] == ahead
+    await store.append([event(f"{t}", t) for t in range(40, 80, 10)])
+    kept = [e.event_id for e in (await store.read_user("ada", "v1")).events]
+    assert kept == ["after", "40", "50", "60", "70"]
+
+
 async def test_the_support_set_is_bounded(store: StateStore, backend: Backend) -> None:
     """Beyond the limit the oldest events by timestamp leave; the log keeps all."""
     await store.append([event(f"{t}", t) for t in (5, 1, 7, 3, 6, 2, 4)])
