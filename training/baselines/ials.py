@@ -23,7 +23,12 @@ _ITERATIONS = 15
 
 
 class IALS:
-    """Squared loss over all items, a seen one weighing `alpha` times as much as an unseen one."""
+    """Squared loss over all items, a seen one weighing `alpha` times as much as an unseen one.
+
+    In the terms of Rendle et al., with weight a0 of an unseen item and ridge reg: alpha = 1 / a0
+    and l2 = reg / a0. What sparse data asks for, a0 = .03 and reg = .003 at 256 dims, is the
+    second start.
+    """
 
     name = "ials"
     axes: Mapping[str, Sequence[float]] = {

@@ -35,8 +35,14 @@ class MethodSpec(Generic[MethodT_co]):
     """Tells two specs of one name apart in the store of finished runs."""
 
 
+def _mult_vae() -> Method:
+    # Imported here, as below: torch takes a second, and the other baselines do without.
+    from training.baselines.mult_vae import MultVAE
+
+    return Blended(MultVAE())
+
+
 def _ours() -> Method:
-    # Imported here: torch takes a second, and the baselines do without.
     from training.meta_learned import MetaLearned
 
     return MetaLearned()
@@ -64,6 +70,7 @@ METHODS: tuple[MethodSpec[Method], ...] = (
     MethodSpec("ease", lambda: Blended(EASE()), is_baseline=True),
     MethodSpec("pure-svd", lambda: Blended(PureSVD()), is_baseline=True),
     MethodSpec("ials", lambda: Blended(IALS()), is_baseline=True),
+    MethodSpec("mult-vae", _mult_vae, is_baseline=True),
     MethodSpec("plain-maml", _plain_maml, is_baseline=False),
     MethodSpec("item-kernel", _item_kernel, is_baseline=False),
     MethodSpec("ours", _ours, is_baseline=False),
