@@ -11,10 +11,8 @@ import polars as pl
 
 from training.datasets.dataset import ColumnConfig, Dataset, labels
 from training.datasets.features import fit_schema
+from training.datasets.leaks import leaks
 
-TELLS_TIME = 0.98
-"""A rank correlation with the time of joining at which a feature is nothing but that time."""
-MIN_USERS_TO_CORRELATE = 50
 SHORT_HISTORY = 3
 
 
@@ -124,8 +122,7 @@ def _warnings(dataset: Dataset, positives_U: Any) -> list[str]:
         )
     if rows.timestamp_E is not None:
         found += _time_warnings(rows.user_E, rows.timestamp_E)
-        found += _leaks(dataset)
-    return found
+    return [*found, *leaks(dataset)]
 
 
 def _time_warnings(user_E: Any, timestamp_E: Any) -> list[str]:
@@ -142,34 +139,6 @@ def _time_warnings(user_E: Any, timestamp_E: Any) -> list[str]:
             f"{share:.0%} of the users' next interactions have the time of the one before: "
             "their order is that of the file"
         )
-    return found
-
-
-def _leaks(dataset: Dataset) -> list[str]:
-    """User features that are nothing but the time of joining: a model would learn the calendar."""
-    rows = dataset.interactions
-    if dataset.users is None or rows.timestamp_E is None:
-        return []
-    n_active = int(rows.user_E.max()) + 1
-    first_E = np.r_[True, rows.user_E[1:] != rows.user_E[:-1]]
-    joined = pl.Series("joined", rows.timestamp_E[first_E])
-    found = []
-    for name in dataset.users.columns:
-        values = dataset.users[name].head(n_active)
-        if dataset.config.user_columns[name].kind == "ignore" or values.dtype == pl.Boolean:
-            continue
-        if isinstance(values.dtype, pl.List):
-            continue
-        pairs = pl.DataFrame({"joined": joined, "value": values}).drop_nulls()
-        if len(pairs) < MIN_USERS_TO_CORRELATE or pairs["value"].n_unique() < len(pairs) / 2:
-            continue
-        ranks = pairs.select(pl.all().rank())
-        rho = ranks.select(pl.corr("joined", "value")).item()
-        if abs(rho) >= TELLS_TIME:
-            found.append(
-                f"user feature {name!r} follows the time of joining (rank correlation {rho:.3f}): "
-                f'it says when, not who; set users.columns.{name}.kind = "ignore"'
-            )
     return found
 
 
