@@ -103,6 +103,25 @@ class UserExport(BaseModel):
     )
 
 
+class Merged(BaseModel):
+    model_config = ConfigDict(
+        use_attribute_docstrings=True,
+        json_schema_extra={
+            "examples": [
+                {"user_id": "u-42", "merged": "visitor-7", "events": 3, "features": ["age"]}
+            ]
+        },
+    )
+
+    user_id: str
+    merged: str
+    """The user that is no more."""
+    events: int
+    """Events that moved in this call; 0 where an earlier one had moved them."""
+    features: list[str]
+    """Features that moved: those that the user did not have."""
+
+
 class Erased(BaseModel):
     model_config = ConfigDict(json_schema_extra={"examples": [{"user_id": "u-42", "erased": 7}]})
 

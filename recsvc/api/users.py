@@ -7,7 +7,7 @@ from recsvc.api.context import context
 from recsvc.api.fields import UserIdPath, format_timestamp
 from recsvc.api.limits import check_features
 from recsvc.api.problems import documented
-from recsvc.api.record_models import Erased, UserExport, UserIn, UserOut
+from recsvc.api.record_models import Erased, Merged, UserExport, UserIn, UserOut
 
 router = APIRouter(tags=["users"], route_class=JsonRoute)
 
@@ -51,3 +51,18 @@ async def export_user(request: Request, user_id: UserIdPath) -> UserExport:
 async def erase_user(request: Request, user_id: UserIdPath) -> Erased:
     """Removes features, events, log entries and adapted states. Harmless when repeated."""
     return Erased(user_id=user_id, erased=await context(request).recommender.erase_user(user_id))
+
+
+@router.post(
+    "/v1/users/{target}/merge/{source}",
+    operation_id="mergeUsers",
+    summary="An anonymous user turns out to be a known one",
+    responses=documented(404, 409, 422, 503),
+)
+async def merge_users(request: Request, target: UserIdPath, source: UserIdPath) -> Merged:
+    """Events and features of `source` become those of `target`; where both have a feature, the
+    target's stays. The source is erased; a hash of the target's id is kept for as long as a user's
+    state, so that it cannot become somebody else. Repeat it after a 503: nothing counts twice.
+    """
+    moved = await context(request).recommender.merge_users(target, source)
+    return Merged(user_id=target, merged=source, events=moved.events, features=list(moved.features))

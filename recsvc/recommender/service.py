@@ -29,6 +29,7 @@ from recsvc.recommender.users import KnownNow, UserReader, in_order
 from recsvc.recommender.values import Answer, Item, Query, RankedItem, Recorded, Strategy
 from recsvc.rollout import Rollout
 from recsvc.state.events import Event
+from recsvc.state.merging import MergeResult
 from recsvc.state.store import StateStore
 from recsvc.telemetry import Metrics
 
@@ -223,6 +224,20 @@ class Recommender:
         removed = await self._state.erase_user(user_id)
         self._known.forget(user_id)  # a read that ran meanwhile may have put them back
         return removed
+
+    async def merge_users(self, target: str, source: str) -> MergeResult:
+        """Make a source's events and features the target's, and erase the source.
+
+        Raises:
+            InvalidInputError: the two are one.
+            UserNotFoundError: nothing is kept about the source, nor was it merged before.
+            ConflictError: one of them was merged into another user.
+            StateUnavailableError: it may be half done; repeat it.
+        """
+        self._known.forget(source)
+        result = await self._state.merge_users(target, source)
+        self._known.forget(source)  # a read that ran meanwhile may have put them back
+        return result
 
     def _prior(self, model: ServingModel, features: Mapping[str, Any], query: Query) -> Floats:
         try:

@@ -9,6 +9,7 @@ what Redis Cluster hashes), so one script may touch them together. Knows nothing
     {p17}:u:<id>:meta             hash: revision, features
     {p17}:u:<id>:state            hash: model version -> revision and adapted state
     {p17}:u:<id>:seen             sorted set: event ids by the time they were stored
+    {p17}:u:<id>:merged           hash of the id that this user was merged into
     {items}:state                 hash: item id -> features or null (hidden); no TTL
     {items}:changes               stream of changes to it
     {items}:meta                  hash: number of changes so far
@@ -36,6 +37,7 @@ class UserKeys:
     meta: bytes
     state: bytes
     seen: bytes
+    merged: bytes
 
     @property
     def own(self) -> tuple[bytes, ...]:
@@ -81,7 +83,8 @@ def user_keys(user: bytes, partitions: int) -> UserKeys:
     p = partition_of(user, partitions)
     # The id may hold any character: the last ":" ends it, because no suffix holds one.
     stem = b"{p%d}:u:%b:" % (p, user)
-    return UserKeys(log_key(p), stem + b"support", stem + b"meta", stem + b"state", stem + b"seen")
+    names = (b"support", b"meta", b"state", b"seen", b"merged")
+    return UserKeys(log_key(p), *(stem + name for name in names))
 
 
 def erasure_hash(user: bytes) -> bytes:

@@ -29,15 +29,14 @@ async def export_user(connection: Connection, keys: UserKeys, user: bytes) -> di
         StateUnavailableError: Redis does not answer.
     """
     support, meta, states, seen = await connection.run(load_script("export_user"), keys.own)
-    events = {}
-    for member in sorted(support):
-        event = orjson.loads(member[_ARRIVAL_CHARS:])
-        events[event["event_id"]] = event
     logged = [entry async for entry in _scan(connection, keys, user, "+", "read")]
-    for _, kind, data in logged:
-        if kind == b"event":
-            event = orjson.loads(data)
-            events.setdefault(event["event_id"], event)
+    in_log = [orjson.loads(data) for _, kind, data in logged if kind == b"event"]
+    in_support = [orjson.loads(member[_ARRIVAL_CHARS:]) for member in sorted(support)]
+    # What is in the support set alone is archived, so it came before all that is in the log.
+    archived = {e["event_id"]: e for e in in_support}
+    for event in in_log:
+        archived.pop(event["event_id"], None)
+    events = [*archived.values(), *in_log]
     if not (events or meta or seen or logged):
         return None
     fields = dict(zip(meta[::2], meta[1::2], strict=True))
@@ -45,7 +44,7 @@ async def export_user(connection: Connection, keys: UserKeys, user: bytes) -> di
         "user_id": user.decode(),
         "revision": int(fields.get(b"revision", 0)),
         "features": orjson.loads(fields.get(b"features", b"null")),
-        "events": list(events.values()),
+        "events": events,
         "adapted_states": {
             version.decode(): base64.b64encode(stored.partition(b":")[2]).decode()
             for version, stored in zip(states[::2], states[1::2], strict=True)
@@ -54,20 +53,34 @@ async def export_user(connection: Connection, keys: UserKeys, user: bytes) -> di
     }
 
 
-async def erase_user(connection: Connection, keys: UserKeys, user: bytes) -> int:
+async def erase_user(
+    connection: Connection, keys: UserKeys, user: bytes, *, revision: int | None = None
+) -> int | None:
     """Delete everything that Redis holds about a user, and look again that it is gone.
 
     Events that arrive after the call began are a new user's, and stay.
 
+    Args:
+        connection: to Redis.
+        keys: the user's.
+        user: encoded id.
+        revision: erase only if the user is at it, and leave the note of a merge; None: erase all.
+
     Returns:
-        Keys and log entries deleted.
+        Keys and log entries deleted; None where the user is at another revision.
 
     Raises:
         StateUnavailableError: something may be left; repeat it.
     """
-    marker, deleted, left = await connection.run(
-        load_script("erase_user"), (keys.log, *keys.own), erasure_hash(user)
+    doomed = (*keys.own, keys.merged) if revision is None else keys.own
+    answer = await connection.run(
+        load_script("erase_user"),
+        (keys.log, keys.meta, *doomed),
+        *(erasure_hash(user), "" if revision is None else revision),
     )
+    if not answer:
+        return None
+    marker, deleted, left = answer
     before = f"({marker.decode()}"
     deleted += len([e async for e in _scan(connection, keys, user, before, "delete")])
     left += len([e async for e in _scan(connection, keys, user, before, "read")])

@@ -18,7 +18,7 @@ import orjson
 
 from recsvc.errors import PartitionMismatchError
 from recsvc.settings import Settings
-from recsvc.state import personal_data
+from recsvc.state import merging, personal_data
 from recsvc.state.breaker import Breaker
 from recsvc.state.connection import Argument, Connection, ScriptCall
 from recsvc.state.events import AppendResult, Event, UserSnapshot, dump_event, load_event
@@ -185,7 +185,7 @@ class StateStore:
         await self._writes.run(
             load_script("put_features"),
             (keys.log, keys.meta, keys.state),
-            *(user, orjson.dumps(features), self._settings.state_ttl_s),
+            *(user, orjson.dumps(features), self._settings.state_ttl_s, ""),
         )
 
     async def export_user(self, user_id: str) -> dict[str, Any] | None:
@@ -198,7 +198,14 @@ class StateStore:
         """Delete all of it, verified; see `personal_data.erase_user`."""
         user = encode_id("user_id", user_id)
         await self.start()
-        return await personal_data.erase_user(self._writes, self._keys(user), user)
+        erased = await personal_data.erase_user(self._writes, self._keys(user), user)
+        assert erased is not None, "no revision was asked for. This is a bug."
+        return erased
+
+    async def merge_users(self, target: str, source: str) -> merging.MergeResult:
+        """Make one user's events and features another's; see `merging.merge_users`."""
+        await self.start()
+        return await merging.merge_users(self._writes, self.append, self._settings, target, source)
 
     async def put_items(self, items: Mapping[str, Mapping[str, Any] | None]) -> None:
         """Add, change or hide items; see `RunTimeItems.put`."""

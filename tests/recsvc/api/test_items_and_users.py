@@ -131,3 +131,25 @@ def test_wrong_user_features_are_refused(http: httpx.Client, user: str) -> None:
     answer = http.put(f"/v1/users/{user}", json={"features": {"side": [["white"]]}})
     assert "features.side" in problem(answer, 422)["detail"]
     problem(http.get(f"/v1/users/{user}"), 404)
+
+
+def test_an_anonymous_user_becomes_a_known_one(http: httpx.Client, user: str) -> None:
+    """The visitor's clicks decide the known user's list at once, and the visitor is gone."""
+    guest = f"guest/of {user}"
+    path = f"/v1/users/{user}/merge/{quote(guest, safe='')}"
+    record(http, guest, WHITE[0], WHITE[1])
+    http.put(f"/v1/users/{quote(guest, safe='')}", json={"features": {"side": "white"}})
+    merged = {"user_id": user, "merged": guest, "events": 2, "features": ["side"]}
+    assert merged == http.post(path).json()
+    assert WHITE[2:5] == ids(listed(http, user, k=3))
+    problem(http.get(f"/v1/users/{quote(guest, safe='')}"), 404)
+    assert {**merged, "events": 0, "features": []} == http.post(path).json()
+
+
+def test_a_merge_that_makes_no_sense_is_refused(http: httpx.Client, user: str) -> None:
+    """Itself: 422. An unknown source: 404. A source that became somebody else: 409."""
+    assert user in problem(http.post(f"/v1/users/{user}/merge/{user}"), 422)["detail"]
+    assert user in problem(http.post(f"/v1/users/known/merge/{user}"), 404)["detail"]
+    record(http, user, WHITE[0])
+    assert http.post(f"/v1/users/known-{user}/merge/{user}").status_code == 200
+    assert user in problem(http.post(f"/v1/users/other/merge/{user}"), 409)["detail"]

@@ -171,7 +171,7 @@ def test_every_operation_is_documented(http: httpx.Client) -> None:
     }
     assert {
         "recordEvents", "getRecommendations", "recommend", "similarItems", "putItem", "postItems",
-        "getItem", "hideItem", "putUser", "exportUser", "eraseUser", "listModels",
+        "getItem", "hideItem", "putUser", "exportUser", "eraseUser", "mergeUsers", "listModels",
         "livez", "readyz", "metrics",
     } == operations.keys()  # fmt: skip
     schemas = document["components"]["schemas"]

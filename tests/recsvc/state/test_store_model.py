@@ -1,15 +1,18 @@
 """The store against a model of plain dictionaries, under any sequence of calls."""
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
+from recsvc.errors import ConflictError, InvalidInputError, UserNotFoundError
 from recsvc.settings import Settings
 from recsvc.state.events import AppendResult, Event
+from recsvc.state.merging import merged_event_id
 from recsvc.state.store import StateStore
 from tests.recsvc.redis_server import RedisServer
 
@@ -39,12 +42,15 @@ class ModelUser:
     features: dict[str, Any] | None = None
     states: dict[str, bytes] = field(default_factory=dict)
     revision: int = 0
+    log: list[Event] = field(default_factory=list)
+    """Every event, in the order of arrival."""
 
     def add(self, event: Event) -> bool:
         """Whether the event was new."""
         if event.event_id in self.seen:
             return False
         self.seen.add(event.event_id)
+        self.log.append(event)
         self.support.append(event)
         self.support.sort(key=lambda e: e.timestamp_ms)  # stable: arrival breaks ties
         del self.support[:-LIMIT]
@@ -65,6 +71,7 @@ class StoreMachine(RuleBasedStateMachine):
         limits = Settings(partitions=2, max_events_per_user=LIMIT, redis_timeout_s=5.0)
         self.store = StateStore.open(self.server.url, limits)
         self.users: dict[str, ModelUser] = {}
+        self.merged: dict[str, str] = {}
 
     def teardown(self) -> None:
         """Close what the example opened."""
@@ -109,6 +116,39 @@ class StoreMachine(RuleBasedStateMachine):
         self.runner.run(self.store.erase_user(user_id))
         assert self.runner.run(self.store.export_user(user_id)) is None
         self.users.pop(user_id, None)
+        self.merged.pop(user_id, None)
+
+    @rule(into=user_ids, source=user_ids)
+    def merge(self, into: str, source: str) -> None:
+        """Another's events and features come on top of a user's own."""
+        moving = self.users.get(source, ModelUser())
+        empty = not moving.log and moving.features is None
+        known = self.merged.get(source)
+        if into == source:
+            expected: type[Exception] | None = InvalidInputError
+        elif empty:
+            expected = {None: UserNotFoundError, into: None}.get(known, ConflictError)
+        else:
+            expected = None if known in (None, into) else ConflictError
+            expected = ConflictError if into in self.merged else expected
+        if expected is not None:
+            with pytest.raises(expected):
+                self.runner.run(self.store.merge_users(into, source))
+            return
+        self.runner.run(self.store.merge_users(into, source))
+        assert self.runner.run(self.store.export_user(source)) is None
+        self.merged[source] = into
+        self.users.pop(source, None)
+        self.take_over(into, source, moving)
+
+    def take_over(self, target: str, source: str, moving: ModelUser) -> None:
+        """What a merge should do to the target."""
+        if moving.features and moving.features.keys() - (self.user(target).features or {}).keys():
+            self.user(target).features = {**moving.features, **(self.user(target).features or {})}
+            self.user(target).states.clear()
+        for one in moving.log:
+            renamed = merged_event_id(source.encode(), one.event_id)
+            self.user(target).add(replace(one, user_id=target, event_id=renamed))
 
     @invariant()
     def reads_agree(self) -> None:
