@@ -267,9 +267,17 @@ def evaluate_command(
     window: Annotated[
         str | None, typer.Option(help="Largest support: a number, or auto (the default).")
     ] = None,
+    supports: Annotated[
+        str | None,
+        typer.Option(help="cold-user: positives (the default), or all-ratings: low ones as well."),
+    ] = None,
     cut: Annotated[
         str | None,
         typer.Option(help="time: a date, or the share of interactions before it (0.8)."),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(help="cold-item: random (the default), or time for the latest to appear."),
     ] = None,
     work: Annotated[
         Path | None, typer.Option(help="Where finished runs are kept and found again.")
@@ -293,7 +301,7 @@ def evaluate_command(
     from training.protocols.table import render
 
     protocols = find_protocols(protocol)
-    given = {"window": window, "cut": cut}
+    given = {"window": window, "supports": supports, "cut": cut, "split": split}
     request = Request(
         load(data, on_bad_row=on_bad_row),
         range(seeds),

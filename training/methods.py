@@ -9,21 +9,28 @@ positions, M metrics, V views.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from training.errors import TrainingError
+from training.low_ratings import LowRatings
 from training.metrics import METRICS, user_metrics
-from training.tasks import Histories
+from training.tasks import PADDING, Histories
 
 VIEWS = ("masked", "literal")
 """masked: the whole window is removed from the candidates. literal: the support alone."""
 
 Score = Callable[[NDArray[np.int32], csr_matrix, int], NDArray[np.float32]]
 """(support_BS, features_BF, n) -> scores_BN, as `Method.score`."""
+
+ScoreRated = Callable[
+    [NDArray[np.int32], NDArray[np.int32], NDArray[np.float32], csr_matrix, int],
+    NDArray[np.float32],
+]
+"""(support_BS, low_BL, value_BL, features_BF, n) -> scores_BN, as `RatedMethod.score_rated`."""
 
 _BLOCK_CELLS = 4_000_000
 
@@ -54,6 +61,9 @@ class ColdUserData:
     item_features: csr_matrix | None
     """(N, F') encoded item features."""
     seed: int
+    train_low: LowRatings | None = None
+    """What training users rated low; None where supports hold positives alone."""
+    validation_low: LowRatings | None = None
 
     @property
     def n_items(self) -> int:
@@ -91,6 +101,29 @@ class Method(Protocol):
         """What `fit` chose, in JSON's types."""
 
 
+@runtime_checkable
+class RatedMethod(Protocol):
+    """A `Method` that also makes use of what a user rated low."""
+
+    def score_rated(
+        self,
+        support_BS: NDArray[np.int32],
+        low_BL: NDArray[np.int32],
+        value_BL: NDArray[np.float32],
+        features: csr_matrix,
+        n: int,
+    ) -> NDArray[np.float32]:
+        """As `Method.score`.
+
+        Args:
+            support_BS: the n positives.
+            low_BL: items rated low before the n-th positive, oldest first, -1 as padding.
+            value_BL: their values.
+            features: (B, F) encoded user features.
+            n: positives in the support.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class ColdUsers:
     """Users to be ranked for: a full window each, then the query."""
@@ -101,6 +134,8 @@ class ColdUsers:
     """The candidates among the positives after the window; at least one a user."""
     features: csr_matrix
     """(U, F)."""
+    low: LowRatings | None = None
+    """What they rated low; None where supports hold positives alone."""
 
     @property
     def n_users(self) -> int:
@@ -109,7 +144,8 @@ class ColdUsers:
     def head(self, limit: int) -> "ColdUsers":
         """The first `limit` users."""
         rows = np.arange(min(limit, self.n_users))
-        return ColdUsers(self.window_UW[rows], self.query.take(rows), self.features[rows])
+        low = None if self.low is None else self.low.take(rows)
+        return ColdUsers(self.window_UW[rows], self.query.take(rows), self.features[rows], low)
 
 
 def minimum_positives(window: int) -> int:
@@ -122,6 +158,7 @@ def cold_users(
     features: csr_matrix,
     window: int,
     candidates_N: NDArray[np.bool_],
+    low: LowRatings | None = None,
 ) -> ColdUsers:
     """The users with enough positives for a window and a query.
 
@@ -131,7 +168,12 @@ def cold_users(
     """
     users = measurable_users(histories, window, candidates_N)
     query = _late_candidates(histories, window, candidates_N).take(users)
-    return ColdUsers(histories.take(users).padded(window), query, features[users])
+    return ColdUsers(
+        histories.take(users).padded(window),
+        query,
+        features[users],
+        None if low is None else low.take(users),
+    )
 
 
 def measurable_users(
@@ -159,7 +201,13 @@ def among(histories: Histories, candidates_N: NDArray[np.bool_]) -> Histories:
 
 def validation_users(data: ColdUserData, limit: int | None = None) -> ColdUsers:
     """The validation users as cold users, the first `limit` of them."""
-    users = cold_users(data.validation, data.validation_features, data.window, data.candidates_N)
+    users = cold_users(
+        data.validation,
+        data.validation_features,
+        data.window,
+        data.candidates_N,
+        data.validation_low,
+    )
     return users if limit is None else users.head(limit)
 
 
@@ -173,10 +221,17 @@ def user_blocks(users: ColdUsers) -> Iterator[NDArray[np.int64]]:
 def excluded_items(
     users: ColdUsers, rows: NDArray[np.integer], n: int, candidates_N: NDArray[np.bool_], view: str
 ) -> NDArray[np.bool_]:
-    """(B, N), True where an item is no candidate of a user at support size n."""
+    """(B, N), True where an item is no candidate of a user at support size n.
+
+    What was rated low by then has been seen, and is no candidate either.
+    """
     removed = users.window_UW.shape[1] if view == "masked" else n
     excluded_BN = np.repeat(~candidates_N[None, :], len(rows), axis=0)
     excluded_BN[np.arange(len(rows))[:, None], users.window_UW[rows, :removed]] = True
+    if users.low is not None:
+        low_BL, _ = users.low.take(rows).before(removed)
+        at, column = np.nonzero(low_BL != PADDING)
+        excluded_BN[at, low_BL[at, column]] = True
     return excluded_BN
 
 
@@ -195,6 +250,7 @@ def measure(
     candidates_N: NDArray[np.bool_],
     n: int,
     views: Sequence[str] = VIEWS,
+    score_rated: ScoreRated | None = None,
 ) -> NDArray[np.float64]:
     """Metrics of every user at one support size, (V, U, M).
 
@@ -205,19 +261,30 @@ def measure(
         candidates_N: items with a training positive.
         n: support size, 0 .. window.
         views: which of `VIEWS`.
+        score_rated: used instead of `score` where the users' low ratings are known.
 
     Raises:
         ScoreError: the scores have a wrong shape or hold NaN; the message names the method.
     """
     figures_VUM = np.empty((len(views), users.n_users, len(METRICS)))
     for rows in user_blocks(users):
-        scores_BN = score(users.window_UW[rows, :n], users.features[rows], n)
+        support_BS, features = users.window_UW[rows, :n], users.features[rows]
+        if score_rated is None or users.low is None:
+            scores_BN = score(support_BS, features, n)
+        else:
+            low = users.low.take(rows).before(n)
+            scores_BN = score_rated(support_BS, *low, features, n)
         check_scores(name, scores_BN, (len(rows), len(candidates_N)), n)
         relevant_BN = relevant_items(users, rows)
         for v, view in enumerate(views):
             excluded_BN = excluded_items(users, rows, n, candidates_N, view)
             figures_VUM[v, rows] = user_metrics(scores_BN, excluded_BN, relevant_BN)
     return figures_VUM
+
+
+def rated_scorer(method: Method) -> ScoreRated | None:
+    """How the method scores with low ratings; None where it ignores them."""
+    return method.score_rated if isinstance(method, RatedMethod) else None
 
 
 def check_scores(

@@ -95,24 +95,31 @@ def from_pairs(
 
 
 def positives(dataset: "Dataset") -> Histories:
-    """The positive histories of every user of a data set, by its rules.
-
-    Events of a type that weighs 0 are no evidence; other weights count at serving time alone.
-    """
-    from training.datasets import labels
-
+    """The positive histories of every user of a data set, by its rules."""
     events = dataset.interactions
-    positive = labels(dataset) > 0
-    if events.event_E is not None:
-        rules = dataset.config.rules
-        weight = np.array([*(rules.weight(name) for name in events.event_names), 1.0])
-        positive &= weight[events.event_E] > 0  # -1, no event, is the last
+    positive = positive_rows(dataset)
     return from_pairs(
         events.user_E[positive],
         events.item_E[positive],
         len(dataset.user_ids),
         len(dataset.item_ids),
     )
+
+
+def positive_rows(dataset: "Dataset") -> NDArray[np.bool_]:
+    """Which interactions are positive, (E,).
+
+    Events of a type that weighs 0 are no evidence; other weights count at serving time alone.
+    """
+    from training.datasets import labels
+
+    events = dataset.interactions
+    positive: NDArray[np.bool_] = labels(dataset) > 0
+    if events.event_E is not None:
+        rules = dataset.config.rules
+        weight = np.array([*(rules.weight(name) for name in events.event_names), 1.0])
+        positive &= weight[events.event_E] > 0  # -1, no event, is the last
+    return positive
 
 
 def split_users(

@@ -8,6 +8,9 @@ window are the query, so one query serves every n. Candidates are the items with
 positive, minus the support ("literal") or minus the whole window ("masked", the primary view);
 query items that are no candidates are left out. Methods are fitted to training users, choose their
 settings on validation users by the same measure, and are given test users only to score them.
+
+With `--supports all-ratings` the support also holds what the user rated low before the n-th
+positive, for the methods that make use of it; having been seen, it is no candidate for any.
 """
 
 import time
@@ -18,15 +21,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.datasets import Dataset
-from training.errors import DataError
+from training.errors import DataError, SettingError
 from training.evaluate import Evaluation, Measures, MethodRun
+from training.low_ratings import LowRatings, low_ratings
 from training.methods import (
+    VIEWS,
     ColdUserData,
     ColdUsers,
     Method,
     cold_users,
     measure,
     minimum_positives,
+    rated_scorer,
     validation_users,
 )
 from training.protocols.protocol import Request, run_methods
@@ -44,6 +50,9 @@ from training.summary import summarise
 from training.tasks import Histories, automatic_window, positives, split_users
 
 PROTOCOL = "cold-user"
+ALL_RATINGS = "all-ratings"
+SUPPORTS = ("positives", ALL_RATINGS)
+"""What a support may hold; the first is the headline."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +65,20 @@ class ColdUserSplit:
     """Codes of all held-out users, those too short to be measured included."""
 
 
-def split_cold_users(dataset: Dataset, seed: int, window: int | None = None) -> ColdUserSplit:
+def parse_supports(text: str) -> bool:
+    """Whether low ratings come along.
+
+    Raises:
+        SettingError: it is neither `positives` nor `all-ratings`.
+    """
+    if text not in SUPPORTS:
+        raise SettingError(f"--supports is {text!r}; it must be one of {', '.join(SUPPORTS)}")
+    return text == ALL_RATINGS
+
+
+def split_cold_users(
+    dataset: Dataset, seed: int, window: int | None = None, *, all_ratings: bool = False
+) -> ColdUserSplit:
     """Split a data set for one seed.
 
     Args:
@@ -64,19 +86,32 @@ def split_cold_users(dataset: Dataset, seed: int, window: int | None = None) -> 
         seed: of the split; methods get it too.
         window: largest support; None: 20 where at least half of the users with five positives or
             more have 25, else 3.
+        all_ratings: whether low ratings come along.
 
     Raises:
-        DataError: no validation or no test user has enough positives.
+        DataError: no validation or no test user has enough positives, or nothing is rated low.
     """
     histories = positives(dataset)
     window = automatic_window(histories.lengths_U) if window is None else window
-    return _split(dataset, histories, seed, window)
+    return _split(dataset, histories, seed, window, _low(dataset) if all_ratings else None)
 
 
-def _split(dataset: Dataset, histories: Histories, seed: int, window: int) -> ColdUserSplit:
+def _low(dataset: Dataset) -> LowRatings:
+    found = low_ratings(dataset)
+    if not len(found.item_E):
+        raise DataError(
+            f"{dataset.name}: nothing is rated low (every interaction is a positive, or has no "
+            f"value), so --supports {ALL_RATINGS} has nothing to add"
+        )
+    return found
+
+
+def _split(
+    dataset: Dataset, histories: Histories, seed: int, window: int, low: LowRatings | None
+) -> ColdUserSplit:
     users = np.flatnonzero(histories.lengths_U > 0)
     parts = split_users(users, np.random.default_rng(seed))
-    return build_split(dataset, histories, parts, seed, window)
+    return build_split(dataset, histories, parts, seed, window, low)
 
 
 def build_split(
@@ -85,6 +120,7 @@ def build_split(
     parts: tuple[NDArray[np.integer], NDArray[np.integer], NDArray[np.integer]],
     seed: int,
     window: int,
+    low: LowRatings | None = None,
 ) -> ColdUserSplit:
     """`split_cold_users` for given user codes of train, validation and test.
 
@@ -95,8 +131,14 @@ def build_split(
     """
     train, validation, test = parts
     check_disjoint(dataset, train, validation, test)
-    data, features = method_data(dataset, histories, train, validation, seed, window)
-    held_out = cold_users(histories.take(test), features[test], window, data.candidates_N)
+    data, features = method_data(dataset, histories, train, validation, seed, window, low)
+    held_out = cold_users(
+        histories.take(test),
+        features[test],
+        window,
+        data.candidates_N,
+        None if low is None else low.take(test),
+    )
     for part, found in (("validation", validation_users(data)), ("test", held_out)):
         if found.n_users == 0:
             raise DataError(
@@ -118,8 +160,12 @@ def run_method(
     started_s = clock()
     method.fit(data)
     fitted_s = clock()
+    rated = rated_scorer(method)
     figures_nVUM = np.stack(
-        [measure(spec.name, method.score, split.test, data.candidates_N, n) for n in data.sizes]
+        [
+            measure(spec.name, method.score, split.test, data.candidates_N, n, VIEWS, rated)
+            for n in data.sizes
+        ]
     )
     scored_s = clock()
     return MethodRun(
@@ -138,7 +184,7 @@ class ColdUserProtocol:
 
     name = PROTOCOL
     summary = "users that training never saw, after n of their interactions"
-    options = ("window",)
+    options = ("window", "supports")
     methods = tuple(spec.name for spec in METHODS)
 
     def run(self, request: Request) -> Evaluation:
@@ -161,23 +207,25 @@ def run_cold_user(request: Request, methods: Sequence[MethodSpec[Method]]) -> Ev
     dataset = request.dataset
     histories = positives(dataset)
     window = chosen_window(request.options.get("window", "auto"), histories)
+    supports = request.options.get("supports", SUPPORTS[0])
+    low = _low(dataset) if parse_supports(supports) else None
     runs = run_methods(
         request,
         methods,
         protocol=PROTOCOL,
-        conditions={"window": window},
+        conditions={"window": window, "supports": supports},
         code=("protocols/cold_user.py", "protocols/user_data.py"),
-        split=lambda seed: _split(dataset, histories, seed, window),
+        split=lambda seed: _split(dataset, histories, seed, window, low),
         run=run_method,
     )
     return summarise(
         runs,
-        protocol=PROTOCOL,
+        protocol=PROTOCOL if low is None else f"{PROTOCOL}, {ALL_RATINGS}",
         dataset=dataset_facts(dataset, histories),
         window=window,
         measures=Measures(support_sizes(window)),
         baselines=[spec.name for spec in methods if spec.is_baseline],
         versions=library_versions(),
-        settings={"window": window},
+        settings={"window": window, "supports": supports},
         resamples=request.resamples,
     )

@@ -19,7 +19,14 @@ import recsvc.contract.schema
 import training
 from training.evaluate import MethodRun
 
-_BASELINE_CODE = ("baselines/", "datasets/", "methods.py", "metrics.py", "tasks.py")
+_BASELINE_CODE = (
+    "baselines/",
+    "datasets/",
+    "low_ratings.py",
+    "methods.py",
+    "metrics.py",
+    "tasks.py",
+)
 _NEVER_CODE = ("cli.py", "demo.py", "evaluate.py", "progress.py", "report.py", "summary.py")
 """Shows figures or pools them, and moves none."""
 _LIBRARIES = ("numpy", "scipy", "scikit-learn", "implicit", "torch", "recsvc")

@@ -11,7 +11,15 @@ from scipy.sparse import csr_matrix
 
 from training.datasets import Dataset, encode, fit_schema
 from training.errors import DataError, SettingError
-from training.methods import VIEWS, ColdUserData, Method, measure, validation_users
+from training.low_ratings import LowRatings
+from training.methods import (
+    VIEWS,
+    ColdUserData,
+    Method,
+    measure,
+    rated_scorer,
+    validation_users,
+)
 from training.tasks import Histories, automatic_window
 
 SUPPORT_SIZES = (0, 1, 2, 3, 5, 10, 20)
@@ -52,6 +60,7 @@ def method_data(
     validation: NDArray[np.integer],
     seed: int,
     window: int,
+    low: LowRatings | None = None,
 ) -> tuple[ColdUserData, csr_matrix]:
     """What methods may learn from, and the encoded features of all users by code.
 
@@ -64,6 +73,7 @@ def method_data(
         validation: user codes.
         seed: for methods that draw at random.
         window: largest support.
+        low: what every user of the data set rated low; None: supports hold positives alone.
     """
     train_histories = histories.take(train)
     candidates_N = train_histories.counts() > 0
@@ -81,19 +91,20 @@ def method_data(
         candidates_N=candidates_N,
         item_features=encode(dataset.items, item_schema, dataset.n_items),
         seed=seed,
+        train_low=None if low is None else low.take(train),
+        validation_low=None if low is None else low.take(validation),
     )
     return data, features
 
 
 def validation_figures(name: str, method: Method, data: ColdUserData) -> NDArray[np.float64]:
     """Mean masked nDCG@10 on validation users by support size, (n,)."""
-    users = validation_users(data)
-    return np.array(
-        [
-            measure(name, method.score, users, data.candidates_N, n, VIEWS[:1])[0, :, 0].mean()
-            for n in data.sizes
-        ]
-    )
+    users, rated = validation_users(data), rated_scorer(method)
+    figures = [
+        measure(name, method.score, users, data.candidates_N, n, VIEWS[:1], rated)[0, :, 0]
+        for n in data.sizes
+    ]
+    return np.array([figures_U.mean() for figures_U in figures])
 
 
 def check_disjoint(dataset: Dataset, *parts: NDArray[np.integer]) -> None:

@@ -36,6 +36,24 @@ def tastes(tastes_directory: Path) -> Dataset:
 
 
 @pytest.fixture(scope="session")
+def rated(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Both tastes in every user's history: their own rated 5, the other one rated 1 in between."""
+    rng = np.random.default_rng(2)
+    lines = ["user_id,item_id,rating,timestamp"]
+    for user in range(USERS):
+        own, other = (GROUP * ((user + side) % 2) + rng.permutation(GROUP) for side in (0, 1))
+        rows = [(item, 5) for item in own[:PER_USER]]
+        for at, item in enumerate(other[:PER_USER]):
+            rows.insert(2 * at, (item, 1))
+        for at, (item, rating) in enumerate(rows):
+            lines.append(f"u{user:03d},i{item:02d},{rating},{1_500_000_000 + 60 * at}")
+    directory = tmp_path_factory.mktemp("worlds") / "rated"
+    directory.mkdir()
+    (directory / "interactions.csv").write_text("\n".join(lines) + "\n")
+    return load(directory)
+
+
+@pytest.fixture(scope="session")
 def noise(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """The same users, with items drawn without regard to their taste."""
     return load(write_world(tmp_path_factory.mktemp("worlds") / "noise", 1, permuted=True))
