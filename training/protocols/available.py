@@ -9,12 +9,20 @@ from typing import Any
 
 from training.errors import DataError, SettingError
 from training.evaluate import Evaluation
+from training.protocols.cold_item import ColdItemProtocol
 from training.protocols.cold_user import ColdUserProtocol
 from training.protocols.over_time import TimeProtocol
 from training.protocols.protocol import EvaluationProtocol, Request
+from training.protocols.ratings import RatingsProtocol
 
 ALL = "all"
-PROTOCOLS: tuple[EvaluationProtocol, ...] = (ColdUserProtocol(), TimeProtocol())
+PROTOCOLS: tuple[EvaluationProtocol, ...] = (
+    ColdUserProtocol(),
+    ColdItemProtocol(),
+    TimeProtocol(),
+    RatingsProtocol("ratings"),
+    RatingsProtocol("ratings-new-items"),
+)
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,12 @@ _TITLES = {"hr": "HR", "mae": "MAE", "ndcg": "nDCG", "recall": "Recall", "rmse":
 def render(evaluation: Evaluation) -> str:
     """All tables, for a terminal or a file."""
     parts = [_heading(evaluation)]
-    first = evaluation.views[0]
-    parts += [_means(evaluation, first, metric) for metric in evaluation.metrics]
-    parts += [_means(evaluation, view, evaluation.metrics[0]) for view in evaluation.views[1:]]
+    if len(evaluation.sizes) == 1:
+        parts += [_all_metrics(evaluation, view) for view in evaluation.views]
+    else:
+        first = evaluation.views[0]
+        parts += [_means(evaluation, first, metric) for metric in evaluation.metrics]
+        parts += [_means(evaluation, view, evaluation.metrics[0]) for view in evaluation.views[1:]]
     compared = [m for m in evaluation.methods if m not in evaluation.baselines]
     if evaluation.baselines:
         shown = evaluation.views if evaluation.views != VIEWS else VIEWS[:1]
@@ -47,8 +50,9 @@ def _heading(evaluation: Evaluation) -> str:
 
 def title(metric: str) -> str:
     """A metric's name for people: nDCG@10 for ndcg@10."""
-    word, at, depth = metric.partition("@")
-    return f"{_TITLES.get(word, word)}{at}{depth}"
+    name, dash, rest = metric.partition("-")
+    word, at, depth = name.partition("@")
+    return f"{_TITLES.get(word, word)}{at}{depth}{dash}{rest}"
 
 
 def _columns(evaluation: Evaluation) -> list[str]:
@@ -60,6 +64,15 @@ def _means(evaluation: Evaluation, view: str, metric: str) -> str:
     for method in evaluation.methods:
         at = {cell.n: cell for cell in evaluation.row(method, view, metric)}
         rows.append([method, *(_mean(at.get(n)) for n in evaluation.sizes)])
+    return _grid(rows)
+
+
+def _all_metrics(evaluation: Evaluation, view: str) -> str:
+    """One table of a view where there is one size: a column a metric."""
+    rows = [[view, *map(title, evaluation.metrics)]]
+    for method in evaluation.methods:
+        cells = [evaluation.row(method, view, metric) for metric in evaluation.metrics]
+        rows.append([method, *(_mean(found[0] if found else None) for found in cells)])
     return _grid(rows)
 
 
