@@ -1,0 +1,245 @@
+"""Baselines for cold items: a vector from content, folded in with the support by least squares.
+
+Knows nothing of how items were split. The vector v of an item with support users u, n of them,
+exposed to a share f of all visits, solves
+
+    (f G + a Σ u u' + λ g I) v = (a + 1) Σ u + λ g t v0
+
+with G the users' Gram matrix, g its mean diagonal, v0 what content says and t its scale. Without
+knowledge of exposure f is 1: whoever did not take the item yet counts as having passed it by.
+λ, t, a and where exposure is counted from are tuned for each support size.
+
+Shape legend: I cold items, W warm items, N items, S support rows, D dims, B users.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.baselines.search import search
+from training.items.content import ContentRidge, expand
+from training.items.space import Space, fit_space
+from training.items.task import ColdItemData, ColdItemTask, ItemSupports, Ranker, measure, quality
+from training.tasks import PADDING
+
+PriorKind = Literal["knn", "ridge", "blocks"]
+
+SPACES: Mapping[str, Sequence[float]] = {
+    "dims": (16.0, 32.0, 64.0, 128.0),
+    "l2": (0.3, 1.0, 3.0, 10.0, 30.0, 100.0),
+}
+_SPACE_START = {"dims": 32.0, "l2": 10.0}
+_SCALES = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0)
+_STRENGTHS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+_WEIGHTS = (2.0, 7.0, 20.0, 60.0)
+_NEIGHBOURS = (5.0, 20.0, 60.0)
+TUNING_USERS = 300
+"""Users of each fold that settings are chosen on."""
+
+Settings = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A space, and what content says of every item in it."""
+
+    space: Space
+    prior_ND: NDArray[np.float64]
+    visits: float
+
+
+class ContentFoldIn:
+    """One of the content baselines."""
+
+    def __init__(self, name: str, prior: PriorKind, *, exposed: bool = False) -> None:
+        """
+        Args:
+            name: as in tables.
+            prior: nearest neighbours, plain ridge, or ridge with a weight a column.
+            exposed: whether it knows how many visits an item was exposed to.
+        """
+        self.name = name
+        self._prior = prior
+        self._exposed = exposed
+
+    def fit(self, data: ColdItemData) -> None:
+        self._space = choose_space(data)
+        tasks = [task.sample(TUNING_USERS, data.seed) for _, task in data.folds]
+        best: dict[int, tuple[float, Settings]] = {}
+        for neighbours in _NEIGHBOURS if self._prior == "knn" else (0.0,):
+            fitted = [self._fitted(fold, neighbours) for fold, _ in data.folds]
+            for n in data.sizes:
+                value, settings = self._tune(fitted, tasks, n, data.has_time)
+                if n not in best or value > best[n][0]:
+                    best[n] = value, {**settings, "neighbours": neighbours}
+        self._validation = {n: value for n, (value, _) in best.items()}
+        self._chosen = {n: settings for n, (_, settings) in best.items()}
+        needed = sorted({s["neighbours"] for s in self._chosen.values()})
+        self._models = {k: self._fitted(data, k) for k in needed}
+
+    def ranker(self, supports: ItemSupports, n: int) -> Ranker:
+        settings = self._chosen[n]
+        return _ranker(self._models[settings["neighbours"]], supports, settings)
+
+    def validation(self, n: int) -> float:
+        return self._validation[n]
+
+    def settings(self) -> dict[str, Any]:
+        return {
+            "space": self._space,
+            "by_size": {str(n): dict(s) for n, s in self._chosen.items()},
+        }
+
+    def _tune(
+        self, fitted: Sequence[Fitted], tasks: Sequence[ColdItemTask], n: int, has_time: bool
+    ) -> tuple[float, Settings]:
+        """The best settings of one support size on the folds, and their figure."""
+
+        def figure(settings: Settings) -> float:
+            rankers = [
+                _ranker(f, task.supports.head(n), settings)
+                for f, task in zip(fitted, tasks, strict=True)
+            ]
+            return mean_quality(self.name, rankers, tasks, n)
+
+        axes: dict[str, Sequence[float]] = {"scale": _SCALES}
+        start = {"scale": 2.0}
+        if n > 0:
+            axes |= {"strength": _STRENGTHS, "weight": _WEIGHTS}
+            start |= {"strength": 0.1, "weight": 7.0}
+        if n > 0 and self._exposed and has_time:
+            axes["from_first"] = (0.0, 1.0)
+            start["from_first"] = 0.0
+        chosen, _ = search(axes, (start,), figure)
+        return figure(chosen), chosen
+
+    def _fitted(self, data: ColdItemData, neighbours: float) -> Fitted:
+        space = fit_space(data.train, int(self._space["dims"]), self._space["l2"], data.seed)
+        expanded_NE, blocks = expand(data.item_features, data.item_schema)
+        warm_W = data.warm.items_I
+        vectors_WD = space.items_ND[warm_W].astype(np.float64)
+        if self._prior == "knn":
+            near_ND = _nearest(expanded_NE, warm_W, vectors_WD, int(neighbours))
+            return Fitted(space, near_ND, data.visits)
+        root_DD = score_metric(space)
+        prior = ContentRidge(expanded_NE, blocks, warm_W).fit(
+            vectors_WD @ root_DD,
+            np.random.default_rng([data.seed, 7]),
+            weighted=self._prior == "blocks",
+        )
+        prior_ND = unscored(root_DD, prior.predict(expanded_NE))
+        return Fitted(space, prior_ND, data.visits)
+
+
+def _ranker(fitted: Fitted, supports: ItemSupports, settings: Settings) -> Ranker:
+    adapted_ID: NDArray[np.floating] = settings["scale"] * fitted.prior_ND[supports.items_I]
+    if "strength" in settings:
+        exposure_I = np.ones(len(adapted_ID))
+        if "from_first" in settings:
+            origin = "first" if settings["from_first"] else "start"
+            exposure_I = supports.exposure(origin, fitted.visits)
+        adapted_ID = folded(
+            fitted.space,
+            adapted_ID,
+            supports.users_IS,
+            exposure_I,
+            settings["strength"],
+            settings["weight"],
+        )
+    vectors_ND = fitted.space.items_ND.copy()
+    vectors_ND[supports.items_I] = adapted_ID
+    return dot_ranker(fitted.space.users_UD, vectors_ND)
+
+
+def score_metric(space: Space) -> NDArray[np.float64]:
+    """A root of the Gram matrix: errors of vectors times it are errors of scores, (D, D)."""
+    ridge = 1e-6 * float(np.trace(space.gram_DD)) + 1e-12
+    root_DD = np.linalg.cholesky(space.gram_DD + ridge * np.eye(space.dims))
+    return np.asarray(root_DD, dtype=np.float64)
+
+
+def unscored(root_DD: NDArray[np.float64], scored_RD: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Vectors back from the metric of scores, (R, D)."""
+    return np.asarray(np.linalg.solve(root_DD.T, scored_RD.T).T, dtype=np.float64)
+
+
+def mean_quality(
+    name: str, rankers: Sequence[Ranker], tasks: Sequence[ColdItemTask], n: int
+) -> float:
+    """`quality` averaged over the folds."""
+    figures = [quality(measure(name, r, t, n)) for r, t in zip(rankers, tasks, strict=True)]
+    return float(np.mean(figures))
+
+
+@lru_cache(maxsize=2)
+def choose_space(data: ColdItemData) -> dict[str, float]:
+    """Width and ridge strength of the space: those that rank held-out warm items best.
+
+    Cold items take no part, so one choice serves every method, and is made once for them all.
+    """
+    fold, task = data.folds[0]
+    sample = task.sample(TUNING_USERS, data.seed)
+    nobody = sample.supports.items_I
+
+    def figure(settings: Settings) -> float:
+        space = fit_space(fold.train, int(settings["dims"]), settings["l2"], data.seed)
+        vectors_ND = space.items_ND.copy()
+        vectors_ND[nobody] = 0.0
+        rank = dot_ranker(space.users_UD, vectors_ND)
+        return float(measure("space", rank, sample, 0)[0, :, 0].mean())
+
+    chosen, _ = search(SPACES, (_SPACE_START,), figure, sweeps=1)
+    return chosen
+
+
+def dot_ranker(users_UD: NDArray[np.float32], vectors_ND: NDArray[np.floating]) -> Ranker:
+    """Scores u . v."""
+    narrow_ND = vectors_ND.astype(np.float32)
+
+    def rank(users_B: NDArray[np.integer]) -> NDArray[np.float32]:
+        scores_BN: NDArray[np.float32] = users_UD[users_B] @ narrow_ND.T
+        return scores_BN
+
+    return rank
+
+
+def folded(
+    space: Space,
+    prior_ID: NDArray[np.floating],
+    users_IS: NDArray[np.int32],
+    exposure_I: NDArray[np.float64],
+    strength: float,
+    weight: float,
+) -> NDArray[np.float64]:
+    """The vectors that solve the module's equation, (I, D)."""
+    known_IS1 = (users_IS != PADDING)[:, :, None]
+    rows_ISD = space.users_UD[np.maximum(users_IS, 0)].astype(np.float64) * known_IS1
+    pull = strength * np.trace(space.gram_DD) / space.dims
+    left_IDD = exposure_I[:, None, None] * space.gram_DD
+    left_IDD += weight * (rows_ISD.transpose(0, 2, 1) @ rows_ISD) + pull * np.eye(space.dims)
+    right_ID = (weight + 1.0) * rows_ISD.sum(axis=1) + pull * prior_ID
+    solved_ID: NDArray[np.float64] = np.linalg.solve(left_IDD, right_ID[:, :, None])[:, :, 0]
+    return solved_ID
+
+
+def _nearest(
+    expanded_NE: NDArray[np.float64],
+    warm_W: NDArray[np.integer],
+    vectors_WD: NDArray[np.float64],
+    neighbours: int,
+) -> NDArray[np.float64]:
+    """The mean vector of the nearest warm items by cosine, weighted by it, (N, D)."""
+    centred_NE = expanded_NE - expanded_NE[warm_W].mean(axis=0)
+    norm_N1 = np.sqrt((centred_NE**2).sum(axis=1, keepdims=True))
+    unit_NE = centred_NE / np.maximum(norm_N1, 1e-9)
+    similar_NW = np.maximum(unit_NE @ unit_NE[warm_W].T, 1e-9)
+    k = min(neighbours, len(warm_W))
+    kth_N1 = np.partition(similar_NW, -k, axis=1)[:, [-k]]
+    similar_NW[similar_NW < kth_N1] = 0.0
+    mean_ND: NDArray[np.float64] = similar_NW @ vectors_WD
+    mean_ND /= similar_NW.sum(axis=1, keepdims=True)
+    return mean_ND

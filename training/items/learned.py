@@ -1,0 +1,246 @@
+"""Our method for cold items: posterior steps in the users' space, with what training learned of it.
+
+Knows nothing of how items were split. Learned: the prior from content, its precision (from its
+leave-one-out errors on warm items, so that a support moves a vector most where content says
+least), and for each support size how much an interaction, an exposure and the prior weigh, where
+exposure counts from, and how scores of cold items relate to those of warm ones. These settings are
+found on cross-fitted folds of training items, each with a space of its own that never saw them.
+
+A cold item's score is tau |u|^-q u . v. Vectors of warm items were fitted to the very users that
+are ranked for, those of cold items were not: their scores relate differently to the user's norm.
+
+Shape legend: U users, I cold items, W warm items, N items, S support rows, D dims, B users.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from training.baselines.search import search
+from training.items.adapt import AdaptParameters, adapt_items
+from training.items.content import ContentRidge, expand, noise_of
+from training.items.fold_in import TUNING_USERS, choose_space, mean_quality, score_metric, unscored
+from training.items.space import Space, fit_space
+from training.items.task import ColdItemData, ColdItemTask, ItemSupports, Ranker
+from training.tasks import PADDING
+
+AXES: Mapping[str, Sequence[float]] = {
+    "prior": (0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.6, 8.0),
+    "strength": (0.003, 0.006, 0.012, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6),
+    "weight": (1.0, 2.0, 4.0, 8.0, 16.0),
+    "exposure": (0.25, 0.5, 1.0, 2.0, 4.0),
+    "rate_power": (0.0, 0.3, 0.6, 1.0, 1.4),
+    "activity_power": (0.0, 0.5, 1.0),
+    "norm_power": (0.0, 0.2, 0.4, 0.6, 0.8),
+    "scale": (0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5),
+    "from_first": (0.0, 1.0),
+}
+"""Settings that are searched for each support size."""
+START: Mapping[str, float] = {
+    "prior": 2.8,
+    "strength": 0.025,
+    "weight": 4.0,
+    "exposure": 1.0,
+    "rate_power": 0.3,
+    "activity_power": 0.0,
+    "norm_power": 0.0,
+    "scale": 1.0,
+    "from_first": 0.0,
+}
+_WITHOUT_SUPPORT = ("prior", "norm_power")
+_OF_TIME = ("exposure", "rate_power", "from_first")
+
+Settings = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class ItemSpace:
+    """A space in the basis where the content prior's precision is I and the Gram matrix diagonal.
+
+    Scores u . v are the same in any basis.
+    """
+
+    users_UD: torch.Tensor
+    items_ND: torch.Tensor
+    """Vectors of warm items; rows of others mean nothing."""
+    prior_ND: torch.Tensor
+    """v0 of every item."""
+    log_popularity_N: torch.Tensor
+    """Log of the interactions that content expects of every item."""
+    gram_D: torch.Tensor
+    norms_U: torch.Tensor
+    """Norms of the user vectors over their mean, bounded away from 0."""
+    visits: float
+    content_weights: dict[str, float]
+
+
+def fit_item_space(data: ColdItemData, dims: int, l2: float) -> ItemSpace:
+    """Fit the users' space, the content prior and its precision on the training interactions."""
+    return item_space(data, fit_space(data.train, dims, l2, data.seed))
+
+
+def item_space(data: ColdItemData, space: Space) -> ItemSpace:
+    """The content prior and its precision for a given space."""
+    warm_W = data.warm.items_I
+    expanded_NE, blocks = expand(data.item_features, data.item_schema)
+    ridge = ContentRidge(expanded_NE, blocks, warm_W)
+    counts_W = data.train.counts()[warm_W]
+    noise_W = noise_of(counts_W)
+    # Errors count by what they do to scores: |U (v - v0)|^2.
+    root_DD = score_metric(space)
+    vectors_WD = space.items_ND[warm_W].astype(np.float64)
+    rng = np.random.default_rng([data.seed, 7])
+    prior = ridge.fit(vectors_WD @ root_DD, rng, noise_W=noise_W)
+    popularity = ridge.fit(np.log(counts_W + 0.5)[:, None], rng)
+    residual_WD = unscored(root_DD, prior.residual_WD)
+    # Well-known vectors tell more of what content leaves open.
+    known_W1 = (1.0 / np.sqrt(noise_W))[:, None]
+    to_users_DD, to_items_DD, gram_D = common_basis(space.gram_DD, residual_WD * known_W1)
+    prior_ND = unscored(root_DD, prior.predict(expanded_NE))
+    norm_U = np.linalg.norm(space.users_UD, axis=1)
+    mean = max(float(norm_U.mean()), 1e-9)
+    return ItemSpace(
+        users_UD=_tensor(space.users_UD @ to_users_DD.T),
+        items_ND=_tensor(space.items_ND @ to_items_DD.T),
+        prior_ND=_tensor(prior_ND @ to_items_DD.T),
+        log_popularity_N=_tensor(popularity.predict(expanded_NE)[:, 0]),
+        gram_D=_tensor(gram_D),
+        norms_U=_tensor(np.maximum(norm_U / mean, 0.05)),
+        visits=data.visits,
+        content_weights=prior.weights,
+    )
+
+
+def common_basis(
+    gram_DD: NDArray[np.float64], residual_WD: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Bases for users and items in which the residuals' precision is I and the Gram diagonal.
+
+    Returns:
+        Maps of users and of items, (D, D) each, with users . items unchanged; the Gram's
+        diagonal, (D,).
+    """
+    dims = len(gram_DD)
+    covariance_DD = residual_WD.T @ residual_WD / max(len(residual_WD), 1)
+    covariance_DD += 1e-3 * np.trace(covariance_DD) / dims * np.eye(dims)
+    root_DD = np.linalg.cholesky(np.linalg.inv(covariance_DD))
+    inverse_DD = np.linalg.inv(root_DD)
+    gram_D, turn_DD = np.linalg.eigh(inverse_DD @ gram_DD @ inverse_DD.T)
+    return turn_DD.T @ inverse_DD, turn_DD.T @ root_DD.T, np.maximum(gram_D, 0.0)
+
+
+class AdaptedItems:
+    """The method, as `training.items.task.ItemMethod`."""
+
+    name = "ours"
+
+    def fit(self, data: ColdItemData) -> None:
+        self._space_settings = choose_space(data)
+        dims, l2 = int(self._space_settings["dims"]), self._space_settings["l2"]
+        folds = [fit_item_space(fold, dims, l2) for fold, _ in data.folds]
+        tasks = [task.sample(TUNING_USERS, data.seed) for _, task in data.folds]
+        self._chosen, self._validation = choose_settings(
+            folds, tasks, data.sizes, has_time=data.has_time
+        )
+        self._model = fit_item_space(data, dims, l2)
+
+    def ranker(self, supports: ItemSupports, n: int) -> Ranker:
+        return rank_with(self._model, supports, self._chosen[n])
+
+    def validation(self, n: int) -> float:
+        return self._validation[n]
+
+    def settings(self) -> dict[str, Any]:
+        return {
+            "space": self._space_settings,
+            "by_size": {str(n): dict(s) for n, s in self._chosen.items()},
+            "content_weights": self._model.content_weights,
+        }
+
+
+def choose_settings(
+    folds: Sequence[ItemSpace],
+    tasks: Sequence[ColdItemTask],
+    sizes: Sequence[int],
+    *,
+    has_time: bool,
+) -> tuple[dict[int, Settings], dict[int, float]]:
+    """The best settings of every support size on the folds, and their figures.
+
+    Each size's search starts where the one before it ended.
+    """
+    chosen: dict[int, Settings] = {}
+    values: dict[int, float] = {}
+    start = dict(START)
+    for n in sizes:
+        free = set(AXES) if n > 0 else set(_WITHOUT_SUPPORT)
+        free -= set() if has_time else set(_OF_TIME)
+        axes = {name: values_ if name in free else [start[name]] for name, values_ in AXES.items()}
+
+        def figure(settings: Settings, n: int = n) -> float:
+            rankers = [
+                rank_with(f, t.supports.head(n), settings)
+                for f, t in zip(folds, tasks, strict=True)
+            ]
+            return mean_quality("ours", rankers, tasks, n)
+
+        found, _ = search(axes, (start,), figure)
+        chosen[n], values[n] = found, figure(found)
+        if n > 0:
+            start = dict(found)
+    return chosen, values
+
+
+def adapted(model: ItemSpace, supports: ItemSupports, settings: Settings) -> torch.Tensor:
+    """The cold items' vectors, (I, D)."""
+    items = torch.from_numpy(supports.items_I)
+    users_IS = torch.from_numpy(np.maximum(supports.users_IS, 0).astype(np.int64))
+    known_IS = torch.from_numpy((supports.users_IS != PADDING).astype(np.float32))
+    origin = "first" if settings["from_first"] else "start"
+    # A user who takes much says less by taking one more.
+    weight_IS = known_IS * model.norms_U[users_IS] ** -settings["activity_power"]
+    return adapt_items(
+        model.prior_ND[items],
+        model.log_popularity_N[items],
+        model.users_UD[users_IS],
+        weight_IS,
+        _tensor(supports.exposure(origin, model.visits)),
+        model.gram_D,
+        parameters(settings, float(model.gram_D.mean())),
+    )
+
+
+def parameters(settings: Settings, gram: float) -> AdaptParameters:
+    """Settings as the posterior's parameters; the strength is in units of the mean Gram."""
+    return AdaptParameters(
+        log_weight=torch.tensor(np.log(settings["weight"]), dtype=torch.float32),
+        log_exposure=torch.tensor(np.log(settings["exposure"]), dtype=torch.float32),
+        log_strength=torch.tensor(np.log(settings["strength"] * gram), dtype=torch.float32),
+        log_prior=torch.tensor(np.log(settings["prior"]), dtype=torch.float32),
+        rate_power=torch.tensor(settings["rate_power"], dtype=torch.float32),
+    )
+
+
+def rank_with(model: ItemSpace, supports: ItemSupports, settings: Settings) -> Ranker:
+    """Scores of warm items as they are, of cold ones adapted and on the same scale."""
+    vectors_ID = adapted(model, supports, settings)
+    items = torch.from_numpy(supports.items_I)
+
+    def rank(users_B: NDArray[np.integer]) -> NDArray[np.float32]:
+        rows = torch.from_numpy(np.asarray(users_B, dtype=np.int64))
+        users_BD = model.users_UD[rows]
+        factor_B1 = settings["scale"] * model.norms_U[rows].unsqueeze(1) ** -settings["norm_power"]
+        scores_BN = users_BD @ model.items_ND.T
+        scores_BN[:, items] = factor_B1 * (users_BD @ vectors_ID.T)
+        scores: NDArray[np.float32] = scores_BN.numpy()
+        return scores
+
+    return rank
+
+
+def _tensor(values: NDArray[np.floating]) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
