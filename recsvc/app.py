@@ -28,9 +28,11 @@ from recsvc.api import (
     playground,
     problems,
     recommendations,
+    routes,
     users,
     versions,
 )
+from recsvc.api.access import Access
 from recsvc.api.context import Context
 from recsvc.contract.registry import Registry
 from recsvc.errors import SettingsError, StateUnavailableError
@@ -78,6 +80,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     problems.install(app)
     for module in ROUTERS:
         app.include_router(module.router)
+    routes.describe_keys(app)
     app.add_middleware(middleware.RawPath)
     app.add_middleware(middleware.BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(middleware.Stopwatch, metrics=metrics)
@@ -102,12 +105,13 @@ def _lifespan(
         recommender = Recommender(
             rollout, state, feed, KnownUsers(time.monotonic), _now, _new_id, metrics
         )
-        app.state.context = Context(settings, metrics, state, recommender, _now, _new_id)
-        await _greet(state, feed)
+        access = Access(state.api_keys.all, require_keys=settings.require_keys)
+        app.state.context = Context(settings, metrics, state, recommender, access, _now, _new_id)
+        await _greet(state, feed, access)
         await rollout.start()
         tasks = [
             asyncio.create_task(_keep_running(job, name))
-            for name, job in (("rollout", rollout.run), ("items", feed.run))
+            for name, job in (("rollout", rollout.run), ("items", feed.run), ("keys", access.run))
         ]
         gc.collect()
         gc.freeze()  # what start-up made stays: a full collection would stall requests over it
@@ -137,10 +141,11 @@ def _end_with_parent() -> None:
     threading.Thread(target=watch, name="end-with-parent", daemon=True).start()
 
 
-async def _greet(state: StateStore, feed: ItemFeed) -> None:
+async def _greet(state: StateStore, feed: ItemFeed, access: Access) -> None:
     """First contact with Redis; without an answer the service starts all the same."""
     try:
         await state.start()
+        await access.refresh()
         await feed.catch_up()
     except StateUnavailableError as exc:
         _log.warning("starting without Redis: lists are degraded, writes refused", error=str(exc))

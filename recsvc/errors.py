@@ -5,7 +5,7 @@ Knows nothing of HTTP frameworks: one handler in the api maps these to RFC 9457 
 RecsvcError                        500
 ├── BadRequestError                400  the body is no JSON, a header is malformed
 ├── UnauthorizedError              401  no key, or an unknown one
-├── ForbiddenError                 403  the key lacks the scope
+├── ForbiddenError                 403  the key lacks the scope, or there is none that has it
 ├── NotFoundError                  404
 │   ├── ItemNotFoundError
 │   ├── UserNotFoundError
@@ -79,7 +79,7 @@ class ForbiddenError(RecsvcError):
 
     status = 403
     slug = "forbidden"
-    title = "The API key lacks the scope"
+    title = "No API key that may do this"
 
 
 class NotFoundError(RecsvcError):

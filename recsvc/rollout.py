@@ -92,6 +92,7 @@ class Rollout(Generic[Model]):
         self._failures: dict[str, Failure] = {}
         self._failed_pointer: Current | None = None
         self._registry_error: str | None = None
+        self._checking = asyncio.Lock()
 
     async def start(self) -> None:
         """Load the current version.
@@ -111,8 +112,35 @@ class Rollout(Generic[Model]):
             await asyncio.sleep(self._poll_s)
             await self.check()
 
+    async def activate(self, version: str) -> Current:
+        """Verify a version, make it current, and serve it here; other processes follow by polling.
+
+        Raises:
+            VersionNotFoundError: there is no such version.
+            ContractError: it must not be served, or the registry cannot be written.
+        """
+        pointer = await asyncio.to_thread(self._promote, version)
+        await self.check()
+        return pointer
+
+    async def roll_back(self) -> Current:
+        """Do the same for the version before the current one.
+
+        Raises:
+            RegistryError: there is none.
+            ContractError: it must not be served, or the registry cannot be written.
+        """
+        current = await asyncio.to_thread(self._registry.current)
+        if current is None or current.previous is None:
+            raise RegistryError(f"registry {self._registry.url} has no previous version")
+        return await self.activate(current.previous)
+
     async def check(self) -> None:
         """Look once; load and swap where another version is current."""
+        async with self._checking:
+            await self._check()
+
+    async def _check(self) -> None:
         try:
             current = await asyncio.to_thread(self._registry.current)
         except (ContractError, OSError) as exc:
@@ -152,6 +180,10 @@ class Rollout(Generic[Model]):
             self._fail(current, exc)
             return
         self._swap(loaded)
+
+    def _promote(self, version: str) -> Current:
+        load_bundle(self._registry.open(version), self._device)
+        return self._registry.promote(version, self._clock())
 
     def _load(self, version: str) -> Loaded[Model]:
         bundle = load_bundle(self._registry.open(version), self._device)

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from fastapi import Request
 
+from recsvc.api.access import Access
 from recsvc.recommender import Recommender
 from recsvc.settings import Settings
 from recsvc.state.store import StateStore
@@ -20,6 +21,7 @@ class Context:
     metrics: Metrics
     state: StateStore
     recommender: Recommender
+    access: Access
     clock: Callable[[], datetime]
     new_id: Callable[[], str]
 

@@ -4,22 +4,22 @@ from collections.abc import Callable
 
 from fastapi import APIRouter, Request
 
-from recsvc.api.bodies import JsonRoute
 from recsvc.api.context import context
 from recsvc.api.limits import check_time
 from recsvc.api.models import EventIn, EventsIn, EventsOut
-from recsvc.api.problems import documented
+from recsvc.api.problems import guarded
+from recsvc.api.routes import ServiceRoute
 from recsvc.errors import PayloadTooLargeError
 from recsvc.state.events import Event
 
-router = APIRouter(tags=["events"], route_class=JsonRoute)
+router = APIRouter(tags=["events"], route_class=ServiceRoute)
 
 
 @router.post(
     "/v1/events",
     operation_id="recordEvents",
     summary="Record interactions; durable before the answer",
-    responses=documented(400, 413, 422, 503),
+    responses=guarded(400, 413, 422, 503),
     response_model_exclude_none=True,
 )
 async def record_events(body: EventsIn, request: Request) -> EventsOut:

@@ -2,21 +2,21 @@
 
 from fastapi import APIRouter, Request
 
-from recsvc.api.bodies import JsonRoute
 from recsvc.api.context import context
 from recsvc.api.fields import ItemIdPath
 from recsvc.api.limits import check_features
-from recsvc.api.problems import documented
+from recsvc.api.problems import guarded
 from recsvc.api.record_models import ItemIn, ItemsOut, ItemsPost, ItemView
+from recsvc.api.routes import ServiceRoute
 
-router = APIRouter(tags=["items"], route_class=JsonRoute)
+router = APIRouter(tags=["items"], route_class=ServiceRoute)
 
 
 @router.put(
     "/v1/items/{item_id}",
     operation_id="putItem",
     summary="Add or change an item; recommendable at once",
-    responses=documented(400, 413, 422, 503),
+    responses=guarded(400, 413, 422, 503),
 )
 async def put_item(request: Request, item_id: ItemIdPath, body: ItemIn) -> ItemsOut:
     """Replaces its features. A trained item keeps the vector it learned."""
@@ -29,7 +29,7 @@ async def put_item(request: Request, item_id: ItemIdPath, body: ItemIn) -> Items
     "/v1/items",
     operation_id="postItems",
     summary="Add or change one item or many",
-    responses=documented(400, 413, 422, 503),
+    responses=guarded(400, 413, 422, 503),
 )
 async def post_items(request: Request, body: ItemsPost) -> ItemsOut:
     """The same as PUT, with the ids in the body. A wrong item refuses them all."""
@@ -45,7 +45,7 @@ async def post_items(request: Request, body: ItemsPost) -> ItemsOut:
     "/v1/items/{item_id}",
     operation_id="getItem",
     summary="An item as it is known now",
-    responses=documented(404, 422, 503),
+    responses=guarded(404, 422, 503),
 )
 async def get_item(request: Request, item_id: ItemIdPath) -> ItemView:
     """Its features, and whether its vector was learned."""
@@ -58,7 +58,7 @@ async def get_item(request: Request, item_id: ItemIdPath) -> ItemView:
     operation_id="hideItem",
     summary="Leave an item out of every answer",
     status_code=204,
-    responses=documented(404, 422, 503),
+    responses=guarded(404, 422, 503),
 )
 async def hide_item(request: Request, item_id: ItemIdPath) -> None:
     """PUT brings it back. Harmless when repeated."""

@@ -45,13 +45,18 @@ class BodyLimit:
             if not waits and announced <= DRAIN_BYTES:
                 await _drain(receive)
             await self._refuse(scope, receive, send)
-            return
-        exceeded = started = False
+        else:
+            await self._count(scope, receive, send)
+
+    async def _count(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, but no more of its body than the limit."""
+        exceeded = started = ended = False
         received = 0
 
         async def counted() -> Message:
-            nonlocal received, exceeded
+            nonlocal received, exceeded, ended
             message = await receive()
+            ended = not message.get("more_body", False)
             received += len(message.get("body", b""))
             if received > self._max_bytes:
                 exceeded = True
@@ -70,7 +75,8 @@ class BodyLimit:
             pass
         finally:
             if exceeded and not started:
-                await _drain(receive)
+                if not ended:
+                    await _drain(receive)
                 await self._refuse(scope, receive, send)
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -55,6 +55,11 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
+def guarded(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The same for a route that asks for an API key."""
+    return documented(401, 403, *statuses)
+
+
 def response(
     error: RecsvcError, headers: Mapping[str, str] | None = None, **members: Any
 ) -> Response:
@@ -66,6 +71,8 @@ def response(
         members: further members of the problem.
     """
     all_headers = dict(headers or {})
+    if error.status == 401:
+        all_headers["WWW-Authenticate"] = "Bearer"
     if error.status in (429, 503):
         wait_s = error.retry_after_s if error.retry_after_s is not None else _DEFAULT_RETRY_S
         all_headers["Retry-After"] = str(max(1, math.ceil(wait_s)))

@@ -4,7 +4,6 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 
-from recsvc.api.bodies import JsonRoute
 from recsvc.api.context import Context, context
 from recsvc.api.fields import ItemIdPath, UserIdPath
 from recsvc.api.limits import check_features, check_k, check_time
@@ -19,11 +18,12 @@ from recsvc.api.models import (
     SupportRow,
 )
 from recsvc.api.parameters import document_parameters, read_parameters
-from recsvc.api.problems import documented
+from recsvc.api.problems import guarded
+from recsvc.api.routes import ServiceRoute
 from recsvc.recommender import Answer, RankedItem, SessionEvent
 from recsvc.recommender import Query as ListQuery
 
-router = APIRouter(tags=["recommendations"], route_class=JsonRoute)
+router = APIRouter(tags=["recommendations"], route_class=ServiceRoute)
 
 K = Annotated[int, Query(ge=1, description="Longest list; shorter where fewer items are left.")]
 
@@ -32,7 +32,7 @@ K = Annotated[int, Query(ge=1, description="Longest list; shorter where fewer it
     "/v1/users/{user_id}/recommendations",
     operation_id="getRecommendations",
     summary="Recommend to a stored user",
-    responses=documented(422, 503),
+    responses=guarded(422, 503),
     response_model_exclude_none=True,
     openapi_extra=document_parameters(ListParameters),
 )
@@ -56,7 +56,7 @@ async def get_recommendations(request: Request, user_id: UserIdPath) -> Recommen
     "/v1/recommendations",
     operation_id="recommend",
     summary="Recommend to a session, an anonymous visitor, or a stored user in context",
-    responses=documented(400, 413, 422, 503),
+    responses=guarded(400, 413, 422, 503),
     response_model_exclude_none=True,
 )
 async def recommend(body: RecommendIn, request: Request) -> RecommendOut:
@@ -85,7 +85,7 @@ async def recommend(body: RecommendIn, request: Request) -> RecommendOut:
     "/v1/items/{item_id}/similar",
     operation_id="similarItems",
     summary="Items like this one",
-    responses=documented(404, 422, 503),
+    responses=guarded(404, 422, 503),
     response_model_exclude_none=True,
 )
 async def similar_items(request: Request, item_id: ItemIdPath, k: K = 10) -> SimilarOut:

@@ -180,6 +180,26 @@ class ModelsOut(BaseModel):
     registry_error: str | None = None
 
 
+class Promoted(BaseModel):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "version": "20260131T120000.000000Z",
+                    "previous": "20260130T120000.000000Z",
+                    "promoted_at": "2026-01-31T12:00:00+00:00",
+                }
+            ]
+        },
+    )
+
+    version: str
+    """What is current now."""
+    previous: str | None
+    """What a rollback would bring back."""
+    promoted_at: str
+
+
 class Alive(BaseModel):
     model_config = ConfigDict(json_schema_extra={"examples": [{"status": "alive"}]})
 

@@ -2,21 +2,21 @@
 
 from fastapi import APIRouter, Request
 
-from recsvc.api.bodies import JsonRoute
 from recsvc.api.context import context
 from recsvc.api.fields import UserIdPath, format_timestamp
 from recsvc.api.limits import check_features
-from recsvc.api.problems import documented
+from recsvc.api.problems import guarded
 from recsvc.api.record_models import Erased, Merged, UserExport, UserIn, UserOut
+from recsvc.api.routes import ServiceRoute
 
-router = APIRouter(tags=["users"], route_class=JsonRoute)
+router = APIRouter(tags=["users"], route_class=ServiceRoute)
 
 
 @router.put(
     "/v1/users/{user_id}",
     operation_id="putUser",
     summary="Set a user's features",
-    responses=documented(400, 413, 422, 503),
+    responses=guarded(400, 413, 422, 503),
 )
 async def put_user(request: Request, user_id: UserIdPath, body: UserIn) -> UserOut:
     """Replaces those given before. The user's next list starts from them."""
@@ -30,7 +30,7 @@ async def put_user(request: Request, user_id: UserIdPath, body: UserIn) -> UserO
     "/v1/users/{user_id}",
     operation_id="exportUser",
     summary="All that is kept about a user",
-    responses=documented(404, 422, 503),
+    responses=guarded(404, 422, 503),
 )
 async def export_user(request: Request, user_id: UserIdPath) -> UserExport:
     """Features, events, adapted states."""
@@ -46,7 +46,7 @@ async def export_user(request: Request, user_id: UserIdPath) -> UserExport:
     "/v1/users/{user_id}",
     operation_id="eraseUser",
     summary="Erase a user, verified",
-    responses=documented(422, 503),
+    responses=guarded(422, 503),
 )
 async def erase_user(request: Request, user_id: UserIdPath) -> Erased:
     """Removes features, events, log entries and adapted states. Harmless when repeated."""
@@ -57,7 +57,7 @@ async def erase_user(request: Request, user_id: UserIdPath) -> Erased:
     "/v1/users/{target}/merge/{source}",
     operation_id="mergeUsers",
     summary="An anonymous user turns out to be a known one",
-    responses=documented(404, 409, 422, 503),
+    responses=guarded(404, 409, 422, 503),
 )
 async def merge_users(request: Request, target: UserIdPath, source: UserIdPath) -> Merged:
     """Events and features of `source` become those of `target`; where both have a feature, the

@@ -25,6 +25,12 @@ models_app = typer.Typer(
     help="The versions in a registry.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(models_app, name="models")
+keys_app = typer.Typer(
+    help="API keys. While there is none the service is open, its administration excepted.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(keys_app, name="keys")
 
 RegistryOption = Annotated[
     str | None, typer.Option("--registry", help="Directory or URL of the bundles.")
@@ -145,6 +151,39 @@ def models_verify(
     from recsvc.cli import models
 
     models.verify(models.open_registry(registry), version)
+
+
+@keys_app.command("create")
+def keys_create(
+    name: Annotated[str, typer.Argument(help="Who it is for.")],
+    scope: Annotated[
+        str, typer.Option(help="read, write or admin; each allows what those before it allow.")
+    ] = "read",
+    redis_url: RedisOption = None,
+) -> None:
+    """Make a key and print it, this once."""
+    from recsvc.cli import keys
+
+    keys.create(redis_url, name, scope)
+
+
+@keys_app.command("list")
+def keys_list(redis_url: RedisOption = None, json: Json = False) -> None:
+    """List the keys: id, scope, when and for whom they were made."""
+    from recsvc.cli import keys
+
+    keys.list_keys(redis_url, json)
+
+
+@keys_app.command("revoke")
+def keys_revoke(
+    key_id: Annotated[str, typer.Argument(help="As `recsvc keys list` shows it.")],
+    redis_url: RedisOption = None,
+) -> None:
+    """Forget a key; running services refuse it within a second."""
+    from recsvc.cli import keys
+
+    keys.revoke(redis_url, key_id)
 
 
 def run(arguments: Sequence[str]) -> int:

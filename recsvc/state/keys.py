@@ -4,6 +4,7 @@ All keys of a user share a hash slot with their partition of the event log (the 
 what Redis Cluster hashes), so one script may touch them together. Knows nothing of their contents.
 
     recsvc:partitions             P, written at first use
+    recsvc:keys                   hash: API keys, see `api_keys`
     {p17}:log                     stream: events, feature changes and erasures; no TTL
     {p17}:u:<id>:support          sorted set: the bounded support set
     {p17}:u:<id>:meta             hash: revision, features

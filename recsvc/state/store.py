@@ -19,6 +19,7 @@ import orjson
 from recsvc.errors import PartitionMismatchError
 from recsvc.settings import Settings
 from recsvc.state import merging, personal_data
+from recsvc.state.api_keys import ApiKeys
 from recsvc.state.breaker import Breaker
 from recsvc.state.connection import Argument, Connection, ScriptCall
 from recsvc.state.events import AppendResult, Event, UserSnapshot, dump_event, load_event
@@ -49,6 +50,7 @@ class StateStore:
         self._settings = settings
         self._metrics = metrics
         self._items = RunTimeItems(writes)
+        self.api_keys = ApiKeys(writes)
         self._partitions_checked = False
 
     @classmethod

@@ -45,6 +45,7 @@ class ServiceProcess:
         options: tuple[str, ...] = (),
         environment: Mapping[str, str] | None = None,
     ) -> None:
+        self.registry = registry
         self._command = [str(RECSVC), "serve", "--registry", str(registry), "--port", "0", *options]
         if redis_url is not None:
             self._command += ["--redis-url", redis_url]

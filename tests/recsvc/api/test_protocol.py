@@ -172,6 +172,7 @@ def test_every_operation_is_documented(http: httpx.Client) -> None:
     assert {
         "recordEvents", "getRecommendations", "recommend", "similarItems", "putItem", "postItems",
         "getItem", "hideItem", "putUser", "exportUser", "eraseUser", "mergeUsers", "listModels",
+        "activateModel", "rollBackModel",
         "livez", "readyz", "metrics",
     } == operations.keys()  # fmt: skip
     schemas = document["components"]["schemas"]
@@ -182,6 +183,7 @@ def test_every_operation_is_documented(http: httpx.Client) -> None:
             if "application/json" in content:
                 reference = content["application/json"]["schema"]["$ref"]
                 assert "examples" in schemas[reference.rpartition("/")[2]], name
+        assert ("security" in operation) == (name not in ("livez", "readyz", "metrics"))
         for status, answer in operation["responses"].items():
             if int(status) >= 400:
                 assert list(answer["content"]) == ["application/problem+json"], (name, status)
