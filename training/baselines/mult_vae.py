@@ -34,12 +34,13 @@ class MultVAE:
 
     name = "mult-vae"
     axes: Mapping[str, Sequence[float]] = {
-        "steps": (250.0, 500.0, 1000.0, 2000.0),
         "dropout": (0.3, 0.5, 0.7, 0.85, 0.95),
         "beta": (0.0, 0.1, 0.3, 1.0),
         "dims": (32.0, 64.0, 128.0),
+        "steps": (250.0, 500.0, 1000.0, 2000.0),
     }
-    """Optimiser steps, share of dropped items, final weight of the divergence, D (a third of H)."""
+    """Share of dropped items, final weight of the divergence, D (a third of H), and optimiser
+    steps, last because points with more of them take longer."""
     starts: Sequence[Mapping[str, float]] = (
         {"steps": 500.0, "dropout": 0.85, "beta": 0.1, "dims": 32.0},
         {"steps": 1000.0, "dropout": 0.3, "beta": 0.1, "dims": 64.0},
