@@ -260,7 +260,8 @@ def retrain_command(
 def evaluate_command(
     data: Annotated[Path, typer.Option(help="Directory of the data set.")],
     protocol: Annotated[
-        str, typer.Option(help="Who is held out and what is asked; `all` runs every protocol.")
+        str,
+        typer.Option(help="Who is held out: cold-user, time, cold-item, ratings ..., or all."),
     ] = "cold-user",
     seeds: Annotated[int, typer.Option(min=1, help="Splits: seeds 0, 1, ...")] = 3,
     methods: Annotated[str, typer.Option(help="Names, separated by commas; all if empty.")] = "",

@@ -17,8 +17,9 @@ Verdict = Literal["behind", "undecided", "ahead"]
 
 def metric_title(metric: str) -> str:
     """A metric's name for people: nDCG@10 for ndcg@10."""
-    word, at, depth = metric.partition("@")
-    return f"{_WORDS.get(word, word)}{at}{depth}"
+    name, dash, rest = metric.partition("-")
+    word, at, depth = name.partition("@")
+    return f"{_WORDS.get(word, word)}{at}{depth}{dash}{rest}"
 
 
 @dataclass(frozen=True)

@@ -94,8 +94,6 @@ def _section(position: int, document: Document) -> Section:
     plots: list[Plot | None] = []
     for view in document.views:
         plots += [quality(document, view, first, series), lead(document, view, series)]
-    pairs = [(view, metric) for view in document.views for metric in document.metrics]
-    tables = [_figures(document, view, metric) for view, metric in pairs]
     differences = [
         _differences(document, method, view) for method in document.own for view in document.views
     ]
@@ -105,7 +103,7 @@ def _section(position: int, document: Document) -> Section:
         subtitle=_subtitle(document),
         findings=tuple(findings(document)),
         plots=tuple(p for p in plots if p is not None and p.legend),
-        figures=tuple(t for t in tables if t.rows),
+        figures=tuple(t for t in _tables(document) if t.rows),
         differences=tuple(t for t in [*differences, _one_click(document)] if t.rows),
         facts=_facts(document),
         settings=_settings(document),
@@ -127,28 +125,57 @@ def _columns(document: Document) -> tuple[str, ...]:
     return tuple(f"n={n}" for n in document.sizes) if len(document.sizes) > 1 else ("mean",)
 
 
-def _figures(document: Document, view: str, metric: str) -> Table:
-    """Means with half of their intervals; the best of each size marked."""
-    rows = {m: document.row(m, view, metric) for m in [*document.baselines, *document.own]}
-    rows = {m: row for m, row in rows.items() if row}
-    pick = min if document.falls(metric) else max
-    best = {
-        n: pick((row[n]["mean"] for row in rows.values() if n in row), default=None)
-        for n in document.sizes
-    }
-    marked = []
-    for method, row in rows.items():
-        entries = []
-        for n in document.sizes:
-            cell = row.get(n)
+def _tables(document: Document) -> list[Table]:
+    """A table a view and metric; of one size, a table a view with a column a metric."""
+    views, metrics = document.views, document.metrics
+    if len(document.sizes) == 1:
+        (n,) = document.sizes
+        return [
+            _figures(document, view, [(metric_title(m), m, n) for m in metrics], view)
+            for view in views
+        ]
+    return [
+        _figures(
+            document,
+            view,
+            [(f"n={n}", metric, n) for n in document.sizes],
+            f"{metric_title(metric)}, {view}",
+        )
+        for view in views
+        for metric in metrics
+    ]
+
+
+def _figures(
+    document: Document, view: str, columns: Sequence[tuple[str, str, int]], title: str
+) -> Table:
+    """Means with half of their intervals; the best of each column marked.
+
+    Args:
+        document: the result.
+        view: which of its views.
+        columns: heading, metric and size of each.
+        title: of the table.
+    """
+    methods = [*document.baselines, *document.own]
+    table: dict[str, list[Mark]] = {method: [] for method in methods}
+    for _, metric, n in columns:
+        cells = {m: document.row(m, view, metric).get(n) for m in methods}
+        means = [cell["mean"] for cell in cells.values() if cell is not None]
+        best = (min if document.falls(metric) else max)(means, default=None)
+        for method, cell in cells.items():
             if cell is None:
-                entries.append(Mark("–"))
+                table[method].append(Mark("–"))
                 continue
+            tone = "best" if cell["mean"] == best else ""
             half = (cell["high"] - cell["low"]) / 2
-            tone = "best" if cell["mean"] == best[n] else ""
-            entries.append(Mark(f"{cell['mean']:.4f}", tone, f"±{half:.4f}"))
-        marked.append((method, method in document.own, tuple(entries)))
-    return Table(f"{metric_title(metric)}, {view}", _columns(document), tuple(marked))
+            table[method].append(Mark(f"{cell['mean']:.4f}", tone, f"±{half:.4f}"))
+    rows = [
+        (method, method in document.own, tuple(marks))
+        for method, marks in table.items()
+        if any(mark.text != "–" for mark in marks)
+    ]
+    return Table(title, tuple(heading for heading, _, _ in columns), tuple(rows))
 
 
 def _differences(document: Document, method: str, view: str) -> Table:

@@ -160,6 +160,7 @@ def test_one_size_and_many_methods_render() -> None:
     ]
     text = render({"cells": cells, "lower_is_better": ["mae"], "protocol": "ratings"})
     assert "MAE, all" in text
+    assert '<td class="best">0.7000' in text
     assert text.count("<li") >= 30
 
 
