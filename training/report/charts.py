@@ -6,7 +6,7 @@ they are replaced by variables afterwards, so that a plot follows the page's lig
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from training.report.document import Document, metric_title
+from training.report.document import Document, Row, metric_title
 
 MARKERS = (
     ("o", "●"),
@@ -30,11 +30,13 @@ COLOURS = 12
 """Series colours of the page; further series start again with another marker."""
 _INK, _GRID = "#fe0001", "#fe0002"
 _FAR_BELOW = 0.6
+_MAX_NAME = 28
 _SIZE_INCHES = (8.0, 4.2)
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
     "font.size": 11.0,
+    "text.parse_math": False,
     "axes.edgecolor": _GRID,
     "axes.labelcolor": _INK,
     "xtick.color": _INK,
@@ -85,42 +87,67 @@ def looks(document: Document) -> list[Series]:
 
 
 def quality(document: Document, view: str, metric: str, series: Sequence[Series]) -> Plot:
-    """A metric against the number of interactions, a line and an interval band a method."""
+    """A metric by method: against the number of interactions, or in one row each of one size."""
     shown, left_out = _on_scale(document, view, metric, series)
-    positions = {n: i for i, n in enumerate(document.sizes)}
     name = f"{metric_title(metric)}, {view}"
+    rows = {s: document.row(s.method, view, metric) for s in shown}
     with mpl.rc_context(_STYLE | {"svg.hashsalt": f"{document.protocol} {name}"}):
-        figure, axes = _axes()
-        for s in reversed(shown):
-            row = document.row(s.method, view, metric)
-            x = [positions[n] for n in row]
-            low, high, mean = ([c[k] for c in row.values()] for k in ("low", "high", "mean"))
-            width, alpha = (2.6, 0.18) if s.is_own else (1.4, 0.06)
-            if len(document.sizes) > 1:
-                axes.fill_between(x, low, high, color=s.paint, alpha=alpha, linewidth=0)
-            else:
-                x = [shown.index(s)]
-                axes.vlines(x, low, high, color=s.paint, linewidth=2)
-            axes.plot(x, mean, color=s.paint, marker=s.marker, linewidth=width, markersize=6)
         if len(document.sizes) > 1:
-            _size_axis(axes, document)
+            figure = _lines(document, rows, metric_title(metric))
         else:
-            axes.set_xticks([])
-            axes.set_xlabel("methods, best first")
-        axes.set_ylabel(metric_title(metric))
+            figure = _dots(rows, metric_title(metric))
         svg = _svg(figure, f"{name} by method")
     direction = "lower is better" if document.falls(metric) else "higher is better"
-    note = f"Bands are 95 % intervals over users; {direction}."
+    drawn = "Bands" if len(document.sizes) > 1 else "Bars"
+    note = f"{drawn} are 95 % intervals over users; {direction}."
     if left_out:
         note += f" Too far off to be drawn: {', '.join(left_out)}."
     return Plot(name, svg, tuple(shown), note)
 
 
+def _lines(document: Document, rows: Mapping[Series, Mapping[int, Row]], label: str) -> Figure:
+    """A line and an interval band a method."""
+    positions = {n: i for i, n in enumerate(document.sizes)}
+    figure, axes = _axes()
+    for s, row in reversed(list(rows.items())):
+        x = [positions[n] for n in row]
+        low, high, mean = ([c[k] for c in row.values()] for k in ("low", "high", "mean"))
+        width, alpha = (2.6, 0.18) if s.is_own else (1.4, 0.06)
+        axes.fill_between(x, low, high, color=s.paint, alpha=alpha, linewidth=0)
+        axes.plot(x, mean, color=s.paint, marker=s.marker, linewidth=width, markersize=6)
+    axes.set_xticks(range(len(document.sizes)), [str(n) for n in document.sizes])
+    axes.set_xlabel(document.size_title)
+    axes.set_ylabel(label)
+    return figure
+
+
+def _dots(rows: Mapping[Series, Mapping[int, Row]], label: str) -> Figure:
+    """A dot and an interval a method, best on top."""
+    figure, axes = _axes(height=1.0 + 0.3 * len(rows))
+    for y, (s, row) in enumerate(rows.items()):
+        (cell,) = row.values()
+        axes.hlines([y], cell["low"], cell["high"], color=s.paint, linewidth=2.4)
+        axes.plot([cell["mean"]], [y], color=s.paint, marker=s.marker, markersize=7)
+    axes.set_yticks(range(len(rows)), [_short(s.method) for s in rows])
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.grid(visible=True, axis="x")
+    axes.set_xlabel(label)
+    return figure
+
+
+def _short(name: str) -> str:
+    """A name that leaves room for the plot; the legend has it whole."""
+    return name if len(name) <= _MAX_NAME else f"{name[: _MAX_NAME - 1]}…"
+
+
 def lead(document: Document, view: str, series: Sequence[Series]) -> Plot | None:
-    """Our methods minus the best baseline in per cent, with paired intervals; None without any."""
+    """Our methods minus the best baseline in per cent, with paired intervals.
+
+    None where there is no such difference, or one size alone, which a table says better.
+    """
     metric = document.metrics[0]
     own = [s for s in series if s.is_own and document.leads(s.method, view, metric)]
-    if not own:
+    if not own or len(document.sizes) == 1:
         return None
     positions = {n: i for i, n in enumerate(document.sizes)}
     name = f"Ours minus the best baseline, {metric_title(metric)}, {view}"
@@ -135,7 +162,8 @@ def lead(document: Document, view: str, series: Sequence[Series]) -> Plot | None
                 at = [positions[n] + shift]
                 axes.vlines(at, min(low, high), max(low, high), color=s.paint, linewidth=2.4)
                 axes.plot(at, [mean], color=s.paint, marker=s.marker, markersize=7)
-        _size_axis(axes, document)
+        axes.set_xticks(range(len(document.sizes)), [str(n) for n in document.sizes])
+        axes.set_xlabel(document.size_title)
         axes.set_xlim(-0.5, len(document.sizes) - 0.5)
         axes.set_ylabel("% of the baseline")
         svg = _svg(figure, f"{name}, in per cent")
@@ -177,14 +205,6 @@ def _axes(height: float = _SIZE_INCHES[1]) -> tuple[Figure, Axes]:
     axes.spines["left"].set_visible(False)
     axes.grid(visible=False, axis="x")
     return figure, axes
-
-
-def _size_axis(axes: Axes, document: Document) -> None:
-    if len(document.sizes) == 1:
-        axes.set_xticks([])
-        return
-    axes.set_xticks(range(len(document.sizes)), [str(n) for n in document.sizes])
-    axes.set_xlabel(document.size_title)
 
 
 def _svg(figure: Figure, label: str) -> str:

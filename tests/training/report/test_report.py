@@ -154,13 +154,21 @@ def test_cells_alone_are_enough() -> None:
 def test_one_size_and_many_methods_render() -> None:
     """A protocol without sizes, with more methods than colours."""
     cells = [
-        {"method": f"m{i}", "view": "all", "metric": "mae", "n": 0, "users": 9}
+        {
+            "method": f"method-$x$-of-a-very-long-name-{i}",
+            "view": "all",
+            "metric": "mae",
+            "n": 0,
+            "users": 9,
+        }
         | {"mean": 0.7 + i / 100, "low": 0.69 + i / 100, "high": 0.71 + i / 100}
         for i in range(30)
     ]
     text = render({"cells": cells, "lower_is_better": ["mae"], "protocol": "ratings"})
     assert "MAE, all" in text
     assert '<td class="best">0.7000' in text
+    assert "method-$x$-of-a-very-long-name-9" in text
+    assert ">method-$x$-of-a-very-long-na…<" in text
     assert text.count("<li") >= 30
 
 
