@@ -4,7 +4,8 @@
 
 Starts `recsvc serve` with its embedded Redis. Users visit at the same time and without pauses, each
 visit as a new user: GET the list, POST one event on an item of it, GET until the list differs.
-Clients, service and Redis share this machine's cores.
+Clients, service and Redis share this machine's cores. An empty answer, asked for by the same
+clients just before, is the floor: what the server, the clients and the machine take by themselves.
 """
 
 import argparse
@@ -17,14 +18,16 @@ from typing import Any
 import numpy as np
 import orjson
 from processes import Service, cpu_seconds, serve
-from visitors import Plan, Visit, Visits, run_visits
+from visitors import Plan, Visit, Visits, run_floor, run_visits
 
 from recsvc.contract.manifest import Manifest
 from recsvc.contract.registry import Registry
 
 BOUND_P99_MS = 20.0
 QUANTILES = {"p50": 50, "p90": 90, "p99": 99, "max": 100}
+FLOOR = "floor_ms"
 ROWS = {
+    FLOOR: "empty answer (floor)",
     "first_list_ms": "list of a new user",
     "event_ms": "event until durable",
     "next_list_ms": "list after the event",
@@ -50,23 +53,29 @@ def positive_value(manifest: Manifest) -> float | None:
     return next(value for value in (rule.threshold, above, below) if rule.accepts(value))
 
 
+def quantiles(times_ms: list[float]) -> dict[str, float]:
+    """The quantiles that are shown."""
+    return {label: float(np.percentile(times_ms, q)) for label, q in QUANTILES.items()}
+
+
 def milliseconds(visits: list[Visit], name: str) -> dict[str, float]:
     """Quantiles of one of the visits' times."""
-    times_V = np.asarray([getattr(visit, name) for visit in visits])
-    return {label: float(np.percentile(times_V, q)) for label, q in QUANTILES.items()}
+    return quantiles([getattr(visit, name) for visit in visits])
 
 
-def figures(visits: Visits, spent_s: dict[str, float]) -> dict[str, Any]:
+def figures(visits: Visits, floor_ms: list[float], spent_s: dict[str, float]) -> dict[str, Any]:
     """Everything that is shown.
 
     Args:
         visits: at least one that went well.
+        floor_ms: times of empty answers.
         spent_s: CPU time of the service and of Redis during the visits.
     """
     done = visits.done
     cpu_s = {**spent_s, "clients": visits.client_cpu_s}
+    named = {name: milliseconds(done, name) for name in ROWS if name != FLOOR}
     return {
-        "milliseconds": {name: milliseconds(done, name) for name in ROWS},
+        "milliseconds": {FLOOR: quantiles(floor_ms), **named},
         "visits": len(done),
         "changed_at_first_read": sum(visit.reads == 1 for visit in done),
         "adapted": sum(visit.adapted for visit in done),
@@ -83,12 +92,13 @@ def measure(service: Service, users: int, events: int, value: float | None) -> d
     warm_up = max(users, events // 10)
     run_visits(Plan(service.host, service.port, users, warm_up, value, seed=1))
     gc.freeze()  # what the clients have loaded is not to be walked again in the middle of a visit
+    floor_ms = run_floor(Plan(service.host, service.port, users, events, value))
     before_s = cpu_seconds(service)
     visits = run_visits(Plan(service.host, service.port, users, events, value))
     spent_s = {name: total - before_s[name] for name, total in cpu_seconds(service).items()}
     if not visits.done:
         raise SystemExit(f"no visit went well: {dict(visits.errors)}")
-    return figures(visits, spent_s)
+    return figures(visits, floor_ms, spent_s)
 
 
 def show(found: dict[str, Any]) -> None:

@@ -82,6 +82,34 @@ def run_visits(plan: Plan) -> Visits:
     return asyncio.run(_all_users(plan))
 
 
+def run_floor(plan: Plan) -> list[float]:
+    """The least that a request can take here: empty answers, asked for in the same way.
+
+    Returns:
+        Milliseconds of each request; as many as there are visits.
+
+    Raises:
+        OSError: nobody listens there.
+    """
+    return asyncio.run(_all_floors(plan))
+
+
+async def _all_floors(plan: Plan) -> list[float]:
+    turns = iter(range(plan.visits))
+    times_ms: list[float] = []
+
+    async def one() -> None:
+        connection = await Connection.open(plan.host, plan.port)
+        for _ in turns:
+            asked_s = time.perf_counter()
+            await connection.request("GET", "/livez")
+            times_ms.append((time.perf_counter() - asked_s) * 1e3)
+        connection.close()
+
+    await asyncio.gather(*(one() for _ in range(plan.users)))
+    return times_ms
+
+
 async def _all_users(plan: Plan) -> Visits:
     result = Visits()
     turns = iter(range(plan.visits))

@@ -72,6 +72,7 @@ def _run_workers(workers: int, listener: socket.socket) -> None:
         workers=workers,
         log_config=None,
         access_log=False,
+        proxy_headers=False,
         server_header=False,
         timeout_graceful_shutdown=DRAIN_S,
     )

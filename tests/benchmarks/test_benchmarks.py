@@ -61,6 +61,7 @@ def test_first_event_finds_a_changed_list_at_the_first_read_of_every_visit(regis
     assert found["adapted"] == 12
     assert found["reordered"] == 12
     assert found["requests"] == 36
+    assert found["milliseconds"]["floor_ms"]["p50"] > 0
     times = found["milliseconds"]["changed_ms"]
     assert 0 < times["p50"] <= times["p90"] <= times["p99"] <= times["max"]
     assert set(found["cpu_ms_per_request"]) == {"service", "redis", "clients"}
@@ -74,6 +75,7 @@ def test_first_event_prints_a_table(registry: Path) -> None:
     )
     assert "data checkerboard" in text
     assert "event sent to changed list" in text
+    assert "empty answer (floor)" in text
     assert "workers 2" in text
     assert "share these CPUs" in text
     assert "bound 20 ms" in text
