@@ -1,0 +1,65 @@
+"""What changes while a request waits for the store counts in its answer."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recsvc.contract.registry import Registry
+from recsvc.recommender import ItemFeed, Query, Recommender, connect
+from recsvc.recommender.known_users import KnownUsers
+from recsvc.settings import Settings
+from recsvc.state.events import Event
+from recsvc.state.store import StateStore
+from recsvc.telemetry import Metrics
+from tests.recsvc.bundles import BLACK, WHITE, publish_world
+from tests.recsvc.redis_server import RedisServer
+
+pytestmark = pytest.mark.anyio
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+async def store(redis_server: RedisServer) -> AsyncIterator[StateStore]:
+    opened = StateStore.open(redis_server.url, Settings(partitions=8, redis_timeout_s=5.0))
+    yield opened
+    await opened.close()
+
+
+async def made(store: StateStore, root: Path) -> tuple[Recommender, ItemFeed]:
+    """A recommender that keeps every state, and the feed that tells it of items."""
+    publish_world(root, "v1")
+    metrics = Metrics()
+    rollout, feed = connect(Registry(root), store, 1.0, lambda: NOW, metrics)
+    await rollout.start()
+    known = KnownUsers(lambda: 0.0)
+    recommender = Recommender(
+        rollout, store, feed, known, lambda: NOW, lambda: "r", metrics, lambda: 0.0, -1.0
+    )
+    return recommender, feed
+
+
+@pytest.mark.parametrize("call", ["read_user", "write_state"])
+async def test_an_item_that_goes_or_comes_meanwhile(
+    store: StateStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """Hidden while the request waits, even in its support: not in the list. Added: in it."""
+    recommender, feed = await made(store, tmp_path)
+    clicked = [Event("u", item_id, None, None, 1, item_id) for item_id in (WHITE[0], BLACK[0])]
+    await recommender.record(clicked)
+    waited_for = getattr(store, call)
+
+    async def meanwhile(*args: Any) -> Any:
+        answer = await waited_for(*args)
+        feed.note([(WHITE[0], None), (WHITE[1], None), ("new", {"colour": "white"})])
+        return answer
+
+    monkeypatch.setattr(store, call, meanwhile)
+    query = Query(k=100, user_id="u", exclude_seen=False)
+    items = [item.item_id for item in (await recommender.recommend(query)).items]
+    assert "new" in items
+    assert not {WHITE[0], WHITE[1]} & set(items)
+    assert len(items) == len(set(items)) == 64 - 2 + 1
