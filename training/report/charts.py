@@ -217,7 +217,7 @@ def _svg(figure: Figure, label: str) -> str:
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
     svg = svg.replace(_INK, "var(--ink)").replace(_GRID, "var(--grid)")
     svg = re.sub("#fe01([0-9a-f]{2})", lambda m: f"var(--s{int(m[1], 16)})", svg)
-    svg = re.sub(r"font: ([0-9.]+)px [^;\"]*", r"font: \1px var(--sans)", svg)
+    svg = re.sub('font-family: [^;"]*', "font-family: var(--sans)", svg)
     svg = re.sub(r'<svg (.*?)width="[^"]*" height="[^"]*"', r"<svg \1", svg, count=1)
     safe = label.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
     return svg.replace("<svg ", f'<svg role="img" aria-label="{safe}" ', 1)

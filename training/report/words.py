@@ -57,9 +57,14 @@ def _against_best(document: Document, method: str, view: str, metric: str) -> li
         rows = by_claim.get(kind, [])
         if rows and (kind == "behind" or metric == document.metrics[0]):
             tone: Verdict = "undecided" if kind.startswith("seems") else document.verdict(rows[0])
-            place = f"{metric_title(metric)}, {view}"
+            place = _place(document, metric, view)
             found.append(Finding(tone, f"{method} {claim}", place, _figures(rows, document)))
     return found
+
+
+def _place(document: Document, metric: str, view: str) -> str:
+    direction = " (lower is better)" if document.falls(metric) else ""
+    return f"{metric_title(metric)}{direction}, {view}"
 
 
 def _kind(document: Document, difference: Row) -> str:
@@ -103,7 +108,7 @@ def _one_click(document: Document, method: str) -> list[Finding]:
     for row in document.facts.get("one_click", ()):
         if (row["method"], row["metric"]) == (method, metric):
             tone, claim = _CLICKS[row["verdict"]]
-            place = f"{metric_title(metric)}, {row['view']}"
+            place = _place(document, metric, row["view"])
             found.append(
                 Finding(
                     tone, f"{claim} {method}", place, (f"{change(row)} {change_interval(row)}",)

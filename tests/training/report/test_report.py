@@ -99,6 +99,7 @@ def test_an_error_that_falls_is_a_lead() -> None:
     document = Document(a_document(lower_is_better=["ndcg@10"], one_click=[]))
     tones = {f.figures[0].split()[0]: f.tone for f in findings(document)}
     assert tones == {"n=0": "behind", "n=1": "undecided", "n=5": "ahead"}
+    assert {f.place for f in findings(document)} == {"nDCG@10 (lower is better), masked"}
 
 
 def test_losses_are_above_the_plots(page: str) -> None:
@@ -121,9 +122,10 @@ def test_plots_take_their_colours_from_the_page(page: str) -> None:
     """Every colour of a plot is a variable that the page defines, for light and for dark."""
     used = set(re.findall(r"var\(--([a-z0-9]+)\)", page))
     defined = set(re.findall(r"--([a-z0-9]+):", page))
-    assert {"s0", "s2", "ink", "grid"} <= used <= defined
+    assert {"s0", "s2", "ink", "grid", "sans"} <= used <= defined
     svg = page[page.index("<svg") : page.rindex("</svg>")]
     assert not re.search("#[0-9a-f]{6}", svg)
+    assert "DejaVu" not in svg
 
 
 def test_every_figure_is_in_a_table(page: str) -> None:
@@ -168,7 +170,7 @@ def test_one_size_and_many_methods_render() -> None:
     assert "MAE, all" in text
     assert '<td class="best">0.7000' in text
     assert "method-$x$-of-a-very-long-name-9" in text
-    assert ">method-$x$-of-a-very-long-na…<" in text
+    assert ">method-$x$-of-a-very-long-n…<" in text
     assert text.count("<li") >= 30
 
 
