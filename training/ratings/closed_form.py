@@ -6,7 +6,8 @@ With kernel weights, a noise and prior means given, the prediction is the poster
 Gaussian process over items: what gradient steps on the support's regularised squared error
 converge to. `theta` holds what is meta-learned.
 
-Shape legend: B tasks, S support rows, Q query rows, K kernels, D dims of a kernel.
+Shape legend: B tasks, S support rows, Q query rows, K kernels, D dims of a kernel, L parts of a
+level.
 """
 
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ class Theta:
     noise_power: Tensor
     """0: all items are equally noisy; 1: as measured."""
     level: Tensor
-    """(2,) what is added to every rating, and the trust in item levels (1: full)."""
+    """(1 + L,) what is added to every rating, and the trust in each part of item levels."""
     prior: Tensor
     """(4,) trust in the prior means: factors and bias from features, the same with the choice."""
 
@@ -48,7 +49,7 @@ def start(knowledge: Knowledge) -> Theta:
         torch.tensor(np.log(weights)),
         torch.tensor(-0.4, dtype=torch.float64),
         torch.tensor(0.5, dtype=torch.float64),
-        torch.tensor([0.0, 1.0], dtype=torch.float64),
+        torch.tensor([0.0] + [1.0] * len(knowledge.level_LN), dtype=torch.float64),
         torch.tensor([0.3, 0.3, 0.5, 0.5], dtype=torch.float64),
     )
 
@@ -60,9 +61,9 @@ class Inputs:
     given_BS: Tensor
     residual_BS: Tensor
     """Support ratings minus the mean."""
-    level_BS: Tensor
-    level_BQ: Tensor
-    """Item biases."""
+    level_LBS: Tensor
+    level_LBQ: Tensor
+    """Item biases in parts."""
     noise_BS: Tensor
     prior_4BS: Tensor
     prior_4BQ: Tensor
@@ -84,8 +85,8 @@ def inputs(knowledge: Knowledge, tasks: RatingTasks) -> Inputs:
     return Inputs(
         torch.from_numpy(given_BS.astype(np.float64)),
         torch.from_numpy(np.where(given_BS, tasks.support_rating_BS - knowledge.mean, 0.0)),
-        torch.from_numpy(knowledge.bias_N[support_BS]),
-        torch.from_numpy(knowledge.bias_N[query_BQ]),
+        torch.from_numpy(knowledge.level_LN[:, support_BS]),
+        torch.from_numpy(knowledge.level_LN[:, query_BQ]),
         torch.from_numpy(knowledge.noise_N[support_BS]),
         torch.from_numpy(np.stack(said[0])),
         torch.from_numpy(np.stack(said[1])),
@@ -103,7 +104,7 @@ def adapt(x: Inputs, theta: Theta) -> Tensor:
     """
     weight_K = torch.exp(theta.log_weight_K)
     among_BSS = weight_K[0] * torch.ones_like(x.given_BS[:, :, None] * x.given_BS[:, None, :])
-    across_BQS = weight_K[0] * torch.ones_like(x.level_BQ[:, :, None] * x.given_BS[:, None, :])
+    across_BQS = weight_K[0] * torch.ones_like(x.level_LBQ[0][:, :, None] * x.given_BS[:, None, :])
     for weight, (support_BSD, query_BQD) in zip(weight_K[1:], x.kernels, strict=True):
         among_BSS = among_BSS + weight * (support_BSD @ support_BSD.mT)
         across_BQS = across_BQS + weight * (query_BQD @ support_BSD.mT)
@@ -111,11 +112,15 @@ def adapt(x: Inputs, theta: Theta) -> Tensor:
     noise_BS = torch.exp(theta.log_noise + theta.noise_power * torch.log(x.noise_BS))
     diagonal_BS = noise_BS * x.given_BS + (1.0 - x.given_BS)
     among_BSS = among_BSS * given_B1S * x.given_BS[:, :, None] + torch.diag_embed(diagonal_BS)
-    prior_BS = theta.level[0] + theta.level[1] * x.level_BS
-    prior_BS = prior_BS + torch.einsum("p,pbs->bs", theta.prior, x.prior_4BS)
-    prior_BQ = theta.level[0] + theta.level[1] * x.level_BQ
-    prior_BQ = prior_BQ + torch.einsum("p,pbq->bq", theta.prior, x.prior_4BQ)
+    prior_BS = _prior(theta, x.level_LBS, x.prior_4BS)
+    prior_BQ = _prior(theta, x.level_LBQ, x.prior_4BQ)
     left_BS = (x.residual_BS - prior_BS) * x.given_BS
     factor_BSS = torch.linalg.cholesky(among_BSS)
     solved_BS1 = torch.cholesky_solve(left_BS[:, :, None], factor_BSS)
     return prior_BQ + ((across_BQS * given_B1S) @ solved_BS1)[:, :, 0]
+
+
+def _prior(theta: Theta, level_LBX: Tensor, prior_4BX: Tensor) -> Tensor:
+    """What is expected of items before the support, relative to the mean rating, (B, X)."""
+    by_level_BX = torch.einsum("l,lbx->bx", theta.level[1:], level_LBX)
+    return theta.level[0] + by_level_BX + torch.einsum("p,pbx->bx", theta.prior, prior_4BX)

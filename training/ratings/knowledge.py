@@ -22,6 +22,7 @@ from training.ratings.bias import fit_biases
 from training.ratings.factors import Factors, em
 from training.ratings.side import (
     apply,
+    by_block,
     dense_features,
     fit_content,
     ridge,
@@ -45,8 +46,9 @@ class Knowledge:
     """Ingredients fitted to training ratings."""
 
     mean: float
-    bias_N: NDArray[np.float64]
-    """From ratings, or for a cold item from content."""
+    level_LN: NDArray[np.float64]
+    """Item biases in parts: what ratings say (for a cold item the average), then what each content
+    column adds for a cold item."""
     counts_N: NDArray[np.int64]
     noise_N: NDArray[np.float64]
     """Variance of ratings around the factors, over its average; 1 for a cold item."""
@@ -98,10 +100,10 @@ def learn(data: RatingData, dims: Sequence[int]) -> Knowledge:
         em(data, left_E, d, _FACTOR_STRENGTH, seed=data.seed * 100 + k) for k, d in enumerate(dims)
     ]
     taste_ND = _TASTE_SCALE * taste_vectors(data, _TASTE_DIMS)
-    columns = [biases.item_N[:, None], *(model.item_ND for model in models), taste_ND]
-    filled = _fill_cold(data, np.concatenate(columns, axis=1))
+    columns = [*(model.item_ND for model in models), taste_ND]
+    level_LN, filled = _fill_cold(data, biases.item_N, np.concatenate(columns, axis=1))
     ends = np.cumsum([c.shape[1] for c in columns])[:-1]
-    bias_N1, *vectors, taste_ND = np.split(filled, ends, axis=1)
+    *vectors, taste_ND = np.split(filled, ends, axis=1)
     users_U = models[0].users_U
     features_UF = dense_features(data.users, users_U, _LEAST_USERS)
     target_UC = np.concatenate(
@@ -111,7 +113,7 @@ def learn(data: RatingData, dims: Sequence[int]) -> Knowledge:
     known_UF = features_UF[users_U]
     return Knowledge(
         mean=biases.mean,
-        bias_N=bias_N1[:, 0],
+        level_LN=level_LN,
         counts_N=data.counts_N,
         noise_N=_noise(data, left_E, models),
         factors=tuple(vectors),
@@ -126,15 +128,19 @@ def learn(data: RatingData, dims: Sequence[int]) -> Knowledge:
     )
 
 
-def _fill_cold(data: RatingData, target_NC: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Targets with the rows of cold items from their content; without content the mean."""
+def _fill_cold(
+    data: RatingData, bias_N: NDArray[np.float64], target_NC: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Levels in parts, and targets with the rows of cold items from their content."""
     cold = np.flatnonzero(data.counts_N == 0)
-    if not len(cold):
-        return target_NC
-    regression = fit_content(data, target_NC[:, 0], data.seed)
+    level_LN = np.zeros((1 + len(data.items.matrices), data.n_items))
+    level_LN[0] = bias_N
     filled_NC = target_NC.copy()
-    filled_NC[cold] = regression.predict(target_NC, cold)
-    return filled_NC
+    if len(cold):
+        regression = fit_content(data, bias_N, data.seed)
+        filled_NC[cold] = regression.predict(target_NC, cold)
+        level_LN[:, cold] = by_block(regression, bias_N, cold)
+    return level_LN, filled_NC
 
 
 def _noise(

@@ -41,7 +41,7 @@ class MetaRatings:
 
     def __init__(
         self,
-        dims: Sequence[int] = (8, 16),
+        dims: Sequence[int] = (4, 8, 16),
         *,
         meta_steps: int = 100,
         tasks_a_step: int = 48,

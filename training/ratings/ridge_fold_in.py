@@ -112,7 +112,7 @@ def _search(
 ) -> dict[str, float]:
     tasks = tuning_tasks(tuning, name)
     chosen, _ = search(
-        family.axes, family.starts, lambda s: -mean_error(model.predict_with(s), tasks), sweeps=1
+        family.axes, family.starts, lambda s: -mean_error(model.predict_with(s), tasks)
     )
     return chosen
 

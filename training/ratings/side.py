@@ -52,6 +52,19 @@ class ContentRegression:
         return found
 
 
+def by_block(
+    regression: ContentRegression, target_N: NDArray[np.float64], item: NDArray[np.integer]
+) -> NDArray[np.float64]:
+    """One predicted target in parts, (1 + K, items): the known mean, then what each block adds."""
+    known_M = target_N[regression.known_M]
+    solved_M = regression.inverse_MM @ (known_M - known_M.mean())
+    parts = [np.full(len(item), known_M.mean())]
+    for k, weight in enumerate(regression.weight_K):
+        kernel = _kernel(_one(regression.items, k), (weight,), item, regression.known_M)
+        parts.append(kernel @ solved_M)
+    return np.stack(parts)
+
+
 def fit_content(data: RatingData, target_N: NDArray[np.float64], seed: int) -> ContentRegression:
     """Choose block weights by leave-one-out error of one target, in closed form.
 

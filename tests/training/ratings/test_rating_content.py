@@ -6,7 +6,7 @@ import pytest
 
 from training.datasets.dataset import ColumnConfig
 from training.ratings.content import blocks, year_of
-from training.ratings.side import fit_content, ridge, taste_vectors
+from training.ratings.side import by_block, fit_content, ridge, taste_vectors
 from training.ratings.tasks import RatingData, RatingTable
 
 COLUMNS = {
@@ -84,6 +84,10 @@ def test_content_predicts_the_level_of_a_cold_item() -> None:
     cold = np.arange(30, 40)
     predicted = regression.predict(level[:, None], cold)[:, 0]
     assert predicted == pytest.approx(np.where(cold % 2 == 0, 1.0, -1.0), abs=0.25)
+    parts = by_block(regression, level, cold)
+    assert parts.sum(axis=0) == pytest.approx(predicted)
+    genres = 1 + data.items.names.index("genres")
+    assert np.abs(parts[genres]).mean() > 0.8 * np.abs(parts[1:]).sum(axis=0).mean()
 
 
 def test_ridge_leaves_the_intercept_free() -> None:

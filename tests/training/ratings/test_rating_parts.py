@@ -97,16 +97,16 @@ def closed_form_inputs(seed: int = 0) -> tuple[Inputs, Theta]:
     kernels = ((tensor(2, 4, 2), tensor(2, 3, 2)), (tensor(2, 4, 3), tensor(2, 3, 3)))
     noise = torch.exp(tensor(2, 4))
     x = Inputs(
-        given,
-        tensor(2, 4),
-        tensor(2, 4),
-        tensor(2, 3),
-        noise,
-        tensor(4, 2, 4),
-        tensor(4, 2, 3),
-        kernels,
+        given_BS=given,
+        residual_BS=tensor(2, 4),
+        level_LBS=tensor(2, 2, 4),
+        level_LBQ=tensor(2, 2, 3),
+        noise_BS=noise,
+        prior_4BS=tensor(4, 2, 4),
+        prior_4BQ=tensor(4, 2, 3),
+        kernels=kernels,
     )
-    theta = Theta(tensor(3), tensor(), tensor(), tensor(2), tensor(4))
+    theta = Theta(tensor(3), tensor(), tensor(), tensor(3), tensor(4))
     return x, theta
 
 
@@ -120,12 +120,14 @@ def test_the_closed_form_is_where_gradient_descent_ends() -> None:
         parts += [w * pair[which] for w, pair in zip(weights[1:], x.kernels, strict=True)]
         return torch.cat(parts, dim=2)
 
-    support, query = space(x.level_BS, 0), space(x.level_BQ, 1)
+    support, query = space(x.given_BS, 0), space(x.level_LBQ[0], 1)
     noise = torch.exp(theta.log_noise + theta.noise_power * torch.log(x.noise_BS))
-    prior_S = theta.level[0] + theta.level[1] * x.level_BS
-    prior_S = prior_S + torch.einsum("p,pbs->bs", theta.prior, x.prior_4BS)
-    prior_Q = theta.level[0] + theta.level[1] * x.level_BQ
-    prior_Q = prior_Q + torch.einsum("p,pbq->bq", theta.prior, x.prior_4BQ)
+    prior_S, prior_Q = (
+        theta.level[0]
+        + torch.einsum("l,lbx->bx", theta.level[1:], level)
+        + torch.einsum("p,pbx->bx", theta.prior, prior)
+        for level, prior in ((x.level_LBS, x.prior_4BS), (x.level_LBQ, x.prior_4BQ))
+    )
     user = torch.zeros(2, support.shape[2], dtype=torch.float64, requires_grad=True)
     descent = torch.optim.LBFGS([user], max_iter=60, tolerance_grad=1e-12, tolerance_change=0)
 
@@ -156,7 +158,7 @@ def test_padding_says_nothing() -> None:
     """Whatever stands in a padded row, predictions are the same."""
     x, theta = closed_form_inputs()
     before = adapt(x, theta)
-    for tensor in (x.residual_BS, x.level_BS, x.kernels[0][0]):
+    for tensor in (x.residual_BS, x.level_LBS[0], x.kernels[0][0]):
         tensor[0, 3] = 1e3
     assert torch.allclose(before, adapt(x, theta))
 
