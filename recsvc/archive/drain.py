@@ -7,9 +7,9 @@ Knows nothing of models or HTTP. Needs the extra `archive` (pyarrow).
     OUT/items/items-*.parquet            run-time items; the file that sorts last is the whole table
     OUT/erasures/part-*.parquet          erased users, as SHA-256 of "recsvc-erasure:" + user_id
 
-Columns of events: user_id, item_id, event, value, timestamp (milliseconds since 1970 UTC),
-event_id, recommendation_id, log_ms, log_seq; the last two give the order of arrival. Features are
-JSON text, null for a hidden item.
+Columns of events: user_id, item_id, event, value, timestamp (milliseconds since 1970 UTC; never
+after the arrival, which a sender's clock may be ahead of), event_id, recommendation_id, log_ms,
+log_seq; the last two give the order of arrival. Features are JSON text, null for a hidden item.
 
 A batch is written aside, forced to the disk, renamed, and only then acknowledged and removed from
 Redis. Killed anywhere, nothing is lost: at worst a batch is written twice. So READERS DROP REPEATS

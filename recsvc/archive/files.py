@@ -76,7 +76,7 @@ def write_batch(out: Path, batch: Sequence[LogEntry], consumer: str) -> None:
         row: _Row = {"log_ms": e.ms, "log_seq": e.sequence}
         if e.kind == "event":
             day = datetime.fromtimestamp(e.ms / 1000, UTC).strftime("%Y-%m-%d")
-            row |= orjson.loads(e.data) | {"user_id": e.user}
+            row |= _event(orjson.loads(e.data)) | {"user_id": e.user}
             tables.setdefault(f"date={day}", []).append(row)
         elif e.kind == "features":
             row |= {"user_id": e.user, "features": e.data.decode()}
@@ -88,6 +88,12 @@ def write_batch(out: Path, batch: Sequence[LogEntry], consumer: str) -> None:
         _write(out / folder / name, rows, columns.get(folder, _EVENT_COLUMNS))
     if "erasures" in tables:
         _apply_erasures(out, tables["erasures"])
+
+
+def _event(stored: _Row) -> _Row:
+    """A stored event; one that was ahead of its arrival happened, for readers, when it arrived."""
+    arrived_ms = stored.pop("arrived_ms", None)
+    return stored if arrived_ms is None else stored | {"timestamp": arrived_ms}
 
 
 def write_items(out: Path, position: str, items: Mapping[str, Features]) -> int:

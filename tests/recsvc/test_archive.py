@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,27 @@ def log_length(server: RedisServer) -> int:
     """Entries that all logs hold."""
     with server.client() as client:
         return sum(client.xlen(key) for key in client.keys("*:log"))
+
+
+async def test_an_event_that_was_ahead_is_archived_as_of_its_arrival(
+    store: StateStore, out: Path
+) -> None:
+    """Readers order by time, and no event of theirs may come from the future."""
+    await store.append([replace(event(1), timestamp_ms=9_000, arrived_ms=2_000), event(2)])
+    await drain_once(store, out, consumer="c")
+    found = {row["event_id"]: row["timestamp"] for row in rows(out, "date=*/part-*.parquet")}
+    assert found == {"e1": 2_000, "e2": 1_002}
+
+
+async def test_a_merged_user_is_archived_as_the_other(store: StateStore, out: Path) -> None:
+    """Rows that were archived before the merge go, and come again under the target, once."""
+    await store.append([event(1, "guest"), event(2, "ada")])
+    await drain_once(store, out, consumer="c")
+    await store.append([event(3, "guest")])
+    await store.merge_users("ada", "guest")
+    await drain_once(store, out, consumer="c")
+    found = [(row["user_id"], row["item_id"]) for row in rows(out, "date=*/part-*.parquet")]
+    assert sorted(found) == [("ada", "item-1"), ("ada", "item-2"), ("ada", "item-3")]
 
 
 async def test_a_drain_moves_the_log_to_files(
