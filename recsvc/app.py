@@ -83,6 +83,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     routes.describe_keys(app)
     app.add_middleware(middleware.RawPath)
     app.add_middleware(middleware.BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(middleware.Admission, max_requests=settings.max_requests_in_flight)
     app.add_middleware(middleware.Stopwatch, metrics=metrics)
     return app
 

@@ -73,6 +73,8 @@ class Settings(BaseSettings):
     breaker_reset_s: float = Field(default=1.0, gt=0, le=3600)
     """How long the open breaker refuses calls before it lets one through to probe."""
 
+    max_requests_in_flight: int = Field(default=500, ge=1, le=100_000)
+    """Requests that one worker answers at a time; more are refused with 429 at once."""
     require_keys: bool = False
     """Refuse requests without an API key even while no key exists (or Redis could not be asked)."""
     max_body_bytes: int = Field(default=8 * 1024 * 1024, ge=1024)

@@ -1,4 +1,4 @@
-"""What every request passes: the body's limit, the path as it was sent, and the stopwatch.
+"""What every request passes: the stopwatch, admission, the body's limit, the path as it was sent.
 
 Pure ASGI. Knows nothing of the routes.
 """
@@ -11,7 +11,7 @@ from contextlib import suppress
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from recsvc.api.problems import response
-from recsvc.errors import PayloadTooLargeError
+from recsvc.errors import PayloadTooLargeError, TooManyRequestsError
 from recsvc.telemetry import Metrics
 
 DRAIN_BYTES = 64 * 1024 * 1024
@@ -84,6 +84,38 @@ class BodyLimit:
             f"the body is larger than {self._max_bytes} bytes (max_body_bytes); send it in parts"
         )
         await response(error, {"Connection": "close"})(scope, receive, send)
+
+
+class Admission:
+    """Answers 429 while as many requests as allowed are being answered; probes always pass.
+
+    Args:
+        app: the next one.
+        max_requests: at a time, in this process.
+    """
+
+    def __init__(self, app: ASGIApp, max_requests: int) -> None:
+        self._app = app
+        self._max_requests = max_requests
+        self._requests = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not scope["path"].startswith("/v1/"):
+            await self._app(scope, receive, send)
+            return
+        if self._requests >= self._max_requests:
+            error = TooManyRequestsError(
+                f"{self._max_requests} requests are being answered (max_requests_in_flight); "
+                "send this one again in a moment",
+                retry_after_s=1,
+            )
+            await response(error)(scope, receive, send)
+            return
+        self._requests += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._requests -= 1
 
 
 class RawPath:

@@ -57,7 +57,7 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 def guarded(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The same for a route that asks for an API key."""
-    return documented(401, 403, *statuses)
+    return documented(401, 403, 429, *statuses)
 
 
 def response(
