@@ -4,6 +4,7 @@ Knows nothing of Redis. An event is stored once as JSON, the same bytes in the l
 support set, without the user id, which the key or the log entry already holds.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,3 +87,13 @@ def load_event(user_id: str, stored: bytes) -> Event:
         recommendation_id=fields.get("recommendation_id"),
         arrived_ms=fields.get("arrived_ms"),
     )
+
+
+def by_user(events: Sequence[Event], limit: int) -> Iterator[tuple[str, list[Event]]]:
+    """(user id, at most `limit` of its events in the order given), until all events were given."""
+    groups: dict[str, list[Event]] = {}
+    for event in events:
+        groups.setdefault(event.user_id, []).append(event)
+    for user_id, group in groups.items():
+        for start in range(0, len(group), limit):
+            yield user_id, group[start : start + limit]

@@ -22,7 +22,7 @@ from recsvc.state import merging, personal_data
 from recsvc.state.api_keys import ApiKeys
 from recsvc.state.breaker import Breaker
 from recsvc.state.connection import Argument, Connection, ScriptCall
-from recsvc.state.events import AppendResult, Event, UserSnapshot, dump_event, load_event
+from recsvc.state.events import AppendResult, Event, UserSnapshot, by_user, dump_event, load_event
 from recsvc.state.items import Features, RunTimeItems
 from recsvc.state.keys import PARTITIONS_KEY, UserKeys, encode_id, user_keys
 from recsvc.state.scripts import load_script
@@ -117,7 +117,8 @@ class StateStore:
             self._settings.dedupe_ttl_s,
         )
         calls: list[ScriptCall] = []
-        for user, chunk in _by_user(events):
+        for user_id, chunk in by_user(events, _EVENTS_A_CALL):
+            user = encode_id("user_id", user_id)
             keys = self._keys(user)
             args: list[Argument] = [user, *limits]
             for e in chunk:
@@ -237,17 +238,6 @@ class StateStore:
 
     def _keys(self, user: bytes) -> UserKeys:
         return user_keys(user, self._settings.partitions)
-
-
-def _by_user(events: Sequence[Event]) -> Iterator[tuple[bytes, list[Event]]]:
-    """(encoded user id, at most _EVENTS_A_CALL of its events in the order given)."""
-    groups: dict[str, list[Event]] = {}
-    for event in events:
-        groups.setdefault(event.user_id, []).append(event)
-    for user_id, group in groups.items():
-        user = encode_id("user_id", user_id)
-        for start in range(0, len(group), _EVENTS_A_CALL):
-            yield user, group[start : start + _EVENTS_A_CALL]
 
 
 def _batches(calls: Sequence[ScriptCall]) -> Iterator[list[ScriptCall]]:
