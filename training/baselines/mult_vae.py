@@ -24,7 +24,7 @@ from training.methods import ColdUserData
 from training.tasks import PADDING, Histories
 
 _BATCH_USERS = 256
-_LEARNING_RATE = 1e-3
+_LEARNING_RATE = 3e-3
 _ANNEALED_STEPS = 250
 """The weight of the divergence grows to `beta` over so many steps."""
 
@@ -37,13 +37,13 @@ class MultVAE:
         "dropout": (0.3, 0.5, 0.7, 0.85, 0.95),
         "beta": (0.0, 0.1, 0.3, 1.0),
         "dims": (32.0, 64.0, 128.0),
-        "steps": (250.0, 500.0, 1000.0, 2000.0),
+        "steps": (125.0, 250.0, 500.0, 1000.0, 2000.0),
     }
     """Share of dropped items, final weight of the divergence, D (a third of H), and optimiser
     steps, last because points with more of them take longer."""
     starts: Sequence[Mapping[str, float]] = (
-        {"steps": 500.0, "dropout": 0.85, "beta": 0.1, "dims": 32.0},
-        {"steps": 1000.0, "dropout": 0.3, "beta": 0.1, "dims": 64.0},
+        {"dropout": 0.95, "beta": 0.1, "dims": 32.0, "steps": 250.0},
+        {"dropout": 0.3, "beta": 0.1, "dims": 64.0, "steps": 500.0},
     )
 
     def __init__(self) -> None:
