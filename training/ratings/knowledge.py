@@ -117,7 +117,7 @@ def learn(data: RatingData, dims: Sequence[int]) -> Knowledge:
         counts_N=data.counts_N,
         noise_N=_noise(data, left_E, models),
         factors=tuple(vectors),
-        content=tuple(narrow(m, data.seed) for m in data.items.matrices),
+        content=tuple(narrow(m, data.counts_N > 0, data.seed) for m in data.items.matrices),
         names=("user bias", *(f"factors {d}" for d in dims), *data.items.names),
         taste_ND=taste_ND,
         features_UF=features_UF,
@@ -186,12 +186,20 @@ def _training_taste(
     return scaled_UD
 
 
-def narrow(block: csr_matrix, seed: int) -> NDArray[np.float64]:
-    """A content column as at most 64 dense positions that keep its cosines best, (N, D)."""
+def narrow(block: csr_matrix, known_N: NDArray[np.bool_], seed: int) -> NDArray[np.float64]:
+    """A content column as at most 64 dense positions that keep the known items' cosines best.
+
+    Args:
+        block: (N, W) the column's positions.
+        known_N: items with training ratings; the others are projected as these suggest.
+        seed: of the decomposition's start.
+    """
+    most = min(_MOST_POSITIONS, int(known_N.sum()) - 1)
     if block.shape[1] <= _MOST_POSITIONS:
         dense: NDArray[np.float64] = block.toarray()
         return dense
-    start = np.random.default_rng(seed).standard_normal(min(block.shape))
-    left, values, _ = svds(block, k=_MOST_POSITIONS, v0=start)
-    narrow: NDArray[np.float64] = left * values
-    return narrow
+    known = block[known_N]
+    start = np.random.default_rng(seed).standard_normal(min(known.shape))
+    _, _, right_DW = svds(known, k=most, v0=start)
+    narrowed: NDArray[np.float64] = block @ right_DW.T
+    return narrowed

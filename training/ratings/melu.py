@@ -38,7 +38,8 @@ from training.ratings.tasks import (
 )
 
 _LEAST, _MOST, _QUERY = 13, 50, 10
-_WATCHED = 300
+_WATCHED = 300  # tasks of a scenario that decide when to stop
+_PATIENCE = 3
 _BLOCK = 128
 Decision = tuple[Tensor, ...]
 
@@ -54,7 +55,7 @@ class MeLU:
         width: int = 32,
         hidden: int = 64,
         local_rates: Sequence[float] = (0.1, 0.3),
-        max_epochs: int = 8,
+        max_epochs: int = 16,
         tasks_a_step: int = 32,
         learning_rate: float = 3e-3,
     ) -> None:
@@ -65,17 +66,25 @@ class MeLU:
         self._learning_rate = learning_rate
 
     def choose(self, tuning: RatingSplit) -> Chosen:
-        tasks = {name: tuning_tasks(tuning, name) for name in REGIMES}
+        tasks = {
+            name: [held.evenly(_WATCHED) for held in tuning_tasks(tuning, name)] for name in REGIMES
+        }
         best: dict[str, tuple[float, dict[str, float], Predict]] = {}
         for rate in self._local_rates:
             network = self._network(tuning.data, rate)
+            lowest, since = dict.fromkeys(REGIMES, np.inf), 0
             for epoch in range(1, self._max_epochs + 1):
                 self._epoch(network, tuning.data, epoch)
+                since += 1
                 for name in REGIMES:
                     error = mean_error(network.predict, tasks[name])
+                    if error < lowest[name]:
+                        lowest[name], since = error, 0
                     if name not in best or error < best[name][0]:
                         found = {"local_rate": rate, "epochs": epoch}
                         best[name] = (error, found, network.frozen())
+                if since == _PATIENCE:
+                    break
         settings = {name: found for name, (_, found, _) in best.items()}
         models = {name: predict for name, (_, _, predict) in best.items()}
         return Chosen(settings, by_regime(models, tuning.data.counts_N))

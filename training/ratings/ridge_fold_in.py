@@ -65,10 +65,10 @@ class ALSFoldIn:
 
     name = "als"
     axes: Mapping[str, Sequence[float]] = {
-        "dims": (4, 8, 16, 24),
-        "strength": (5.0, 10.0, 20.0, 40.0),
+        "dims": (4, 8, 16, 24, 32),
+        "strength": (2.5, 5.0, 10.0, 20.0, 40.0),
         "bias": (0.3, 1.0, 2.0, 3.0, 5.0, 8.0),
-        "fold_in": (2.0, 4.0, 7.0, 12.0, 20.0, 40.0),
+        "fold_in": (1.0, 2.0, 4.0, 7.0, 12.0, 20.0, 40.0),
     }
     starts: Sequence[Mapping[str, float]] = (
         {"dims": 8, "strength": 10.0, "bias": 3.0, "fold_in": 12.0},
@@ -140,7 +140,8 @@ class _Factored:
             self._bias_N = biases.item_N.copy()
             level_N1 = biases.item_N[:, None]
             self._bias_N[self._cold] = self._regression.predict(level_N1, self._cold)[:, 0]
-        columns = [narrow(matrix, data.seed) for matrix in data.items.matrices]
+        known_N = data.counts_N > 0
+        columns = [narrow(matrix, known_N, data.seed) for matrix in data.items.matrices]
         self._content_ND = np.concatenate([self._content_ND, *columns], axis=1)
         users_U = np.unique(data.ratings.user_E)
         features = dense_features(data.users, users_U, least=60)

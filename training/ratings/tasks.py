@@ -82,6 +82,11 @@ class HeldOut:
         """Some of the tasks."""
         return HeldOut(self.tasks.take(rows), self.rating_BQ[rows])
 
+    def evenly(self, most: int) -> "HeldOut":
+        """At most so many tasks, spread evenly: user codes may tell when users joined."""
+        size = min(most, len(self))
+        return self.take(np.linspace(0, len(self) - 1, size).round().astype(np.int64))
+
 
 @dataclass(frozen=True, slots=True)
 class RatingData:
@@ -172,11 +177,11 @@ def tuning_tasks(split: RatingSplit, name: str) -> list[HeldOut]:
     """The tasks that settings of a regime are chosen on.
 
     Users are cold in both; tasks with warm users join where the items are cold, because cold users
-    with enough cold items are few. The first tasks are taken; their order is that of user codes.
+    with enough cold items are few.
     """
     wanted = COLD_SCENARIOS if name == "cold" else ("user-cold",)
     found = [split.scenarios[s] for s in wanted if len(split.scenarios[s])]
-    return [held.take(np.arange(min(TUNING_TASKS, len(held)))) for held in found]
+    return [held.evenly(TUNING_TASKS) for held in found]
 
 
 def mean_error(predict: Predict, tasks: Sequence[HeldOut]) -> float:

@@ -3,9 +3,11 @@
 import numpy as np
 import polars as pl
 import pytest
+from scipy.sparse import csr_matrix
 
 from training.datasets.dataset import ColumnConfig
 from training.ratings.content import blocks, year_of
+from training.ratings.knowledge import narrow
 from training.ratings.side import by_block, fit_content, ridge, taste_vectors
 from training.ratings.tasks import RatingData, RatingTable
 
@@ -108,3 +110,15 @@ def test_taste_separates_who_rates_what() -> None:
     alike = vectors @ vectors.T
     assert abs(alike[0, 5]) > 0.05
     assert alike[0, 15] == pytest.approx(0.0, abs=1e-9)
+
+
+def test_narrowing_learns_from_known_items_alone() -> None:
+    """A wide column is projected onto what known items hold; a held-out item changes nothing."""
+    rng = np.random.default_rng(0)
+    wide = csr_matrix((rng.random((100, 90)) < 0.1).astype(float))
+    known = np.arange(100) < 80
+    changed = wide.tolil()
+    changed[99] = 1.0
+    found = narrow(wide, known, 0)
+    assert found.shape == (100, 64)
+    assert narrow(csr_matrix(changed), known, 0)[:99] == pytest.approx(found[:99])
