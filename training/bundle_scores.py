@@ -14,7 +14,8 @@ import orjson
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from recsvc.contract.manifest import read_manifest, verify_files
+from recsvc.contract.manifest import Manifest, read_manifest, verify_files
+from recsvc.contract.pooling import Edges, Kernel, add_kernel
 
 
 class BundleScorer:
@@ -39,6 +40,7 @@ class BundleScorer:
         }
         self._vectors_MD = np.load(directory / "item_vectors.npy", allow_pickle=False)
         self._bias_M = np.load(directory / "item_bias.npy", allow_pickle=False)
+        self._kernel = _read_kernel(directory, self.manifest)
         row_of = {
             i: row for row, i in enumerate(orjson.loads((directory / "item_ids.json").read_bytes()))
         }
@@ -74,7 +76,18 @@ class BundleScorer:
         }
         (state_BP,) = self._sessions["adapt_user"].run(["state_BP"], feeds)
         scores_BM = state_BP[:, : spec.dims] @ self._vectors_MD.T + self._bias_M
+        if self._kernel is not None:
+            for scores_M, rows_S, weight_S in zip(scores_BM, rows_BS, weight_BS, strict=True):
+                add_kernel(scores_M, self._kernel, rows_S, weight_S)
         known_N = self._rows_N >= 0
         out_BN = np.full((len(rows_BS), len(known_N)), scores_BM.min(), dtype=np.float32)
         out_BN[:, known_N] = scores_BM[:, self._rows_N[known_N]]
         return out_BN
+
+
+def _read_kernel(directory: Path, manifest: Manifest) -> Kernel | None:
+    if manifest.kernel is None:
+        return None
+    names = ("edges_indptr.npy", "edges_item.npy", "edges_strength.npy")
+    arrays = [np.load(directory / name, allow_pickle=False) for name in names]
+    return Kernel(Edges(*arrays), manifest.kernel.pooling)

@@ -134,6 +134,9 @@ def fit_command(
     steps: Annotated[int, typer.Option(help="Gradient steps K of the inner loop.")] = 2,
     dims: Annotated[int, typer.Option(help="Width of user and item vectors.")] = 64,
     max_epochs: Annotated[int, typer.Option(help="Most epochs; early stopping ends sooner.")] = 60,
+    kernel_epochs: Annotated[
+        int, typer.Option(min=0, help="Most epochs of the item-item kernel; 0: none is tried.")
+    ] = 40,
     promote: Annotated[
         bool, typer.Option("--promote", help="Make the version CURRENT even where there is one.")
     ] = False,
@@ -149,6 +152,7 @@ def fit_command(
     from recsvc.contract.registry import Registry
     from training.datasets.load import load
     from training.fit import fit
+    from training.kernel.train import KernelConfig
     from training.outer_loop import TrainConfig
 
     now = datetime.now(UTC)
@@ -161,6 +165,7 @@ def fit_command(
             versions,
             config,
             now,
+            kernel=KernelConfig(max_epochs=kernel_epochs) if kernel_epochs else None,
             on_epoch=lambda p: tracker.advance(
                 note=f"validation {p.validation:.4f} (best {p.best:.4f})"
             ),
@@ -218,6 +223,9 @@ def retrain_command(
     ] = "auto",
     seed: Annotated[int, typer.Option(help="The same seed gives the same model.")] = 0,
     max_epochs: Annotated[int, typer.Option(help="Most epochs of training.")] = 60,
+    kernel_epochs: Annotated[
+        int, typer.Option(min=0, help="Most epochs of the item-item kernel; 0: none is tried.")
+    ] = 40,
     on_bad_row: BadRows = "fail",
     json: Json = False,
 ) -> None:
@@ -228,6 +236,7 @@ def retrain_command(
     from datetime import UTC, datetime
 
     from training.gate import GateConfig
+    from training.kernel.train import KernelConfig
     from training.outer_loop import TrainConfig
     from training.retrain import RetrainConfig, retrain
     from training.schedule import run_on_schedule
@@ -247,6 +256,7 @@ def retrain_command(
             train,
             gate,
             datetime.now(UTC),
+            kernel=KernelConfig(max_epochs=kernel_epochs) if kernel_epochs else None,
             say=tell,
             on_epoch=lambda p: tracker.advance(note=f"validation {p.validation:.4f}"),
         )

@@ -11,7 +11,7 @@ import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -28,12 +28,14 @@ from recsvc.contract.manifest import (
     AdaptationSpec,
     DatasetSpec,
     GraphSpec,
+    KernelSpec,
     Lineage,
     Manifest,
     TensorSpec,
     hash_file,
     write_manifest,
 )
+from recsvc.contract.pooling import Kernel
 from recsvc.contract.registry import Registry
 from training.errors import TrainingError
 from training.golden import golden_rows
@@ -63,6 +65,17 @@ class Exportable:
     item_prior_FD: NDArray[np.float32]
     """Vector, with the bias as a last column: (F, D + 1)."""
     inner: InnerParameters
+    kernel: Kernel | None = None
+    """Edges between trained items, and how they join the vector."""
+    kernel_parameters: dict[str, NDArray[Any]] = field(default_factory=dict)
+    """What made the edges."""
+
+    @property
+    def kernel_spec(self) -> KernelSpec | None:
+        """What the manifest says of the kernel."""
+        if self.kernel is None:
+            return None
+        return KernelSpec(edges=len(self.kernel.edges.item_E), pooling=self.kernel.pooling)
 
 
 class AdaptUser(nn.Module):
@@ -258,6 +271,7 @@ def export_bundle(
             files={p.name: hash_file(p) for p in sorted(staging.iterdir())},
             dataset=dataset,
             lineage=lineage,
+            kernel=model.kernel_spec,
         )
         manifest = write_manifest(staging, manifest)
         registry.publish(staging, version)
@@ -280,6 +294,8 @@ def _write_files(
     )
     np.save(staging / "item_vectors.npy", model.item_vectors_ND, allow_pickle=False)
     np.save(staging / "item_bias.npy", model.item_bias_N, allow_pickle=False)
+    if model.kernel is not None:
+        _write_kernel(staging, model.kernel, model.kernel_parameters)
     (staging / "item_ids.json").write_bytes(orjson.dumps(model.item_ids))
     (staging / "item_attributes.json").write_bytes(orjson.dumps({"columns": model.item_attributes}))
     (staging / "metrics.json").write_bytes(orjson.dumps(metrics, option=orjson.OPT_INDENT_2))
@@ -293,7 +309,18 @@ def _write_files(
         model.trained_items,
         model.inner,
         adaptation.steps,
+        model.kernel,
     )
     with (staging / "golden.npz").open("wb") as stream:
         np.savez(stream, allow_pickle=False, **rows)
     return graphs
+
+
+def _write_kernel(staging: Path, kernel: Kernel, parameters: dict[str, NDArray[Any]]) -> None:
+    """Write the edges, each array on its own so that they are memory-mapped, and what made them."""
+    edges = kernel.edges
+    np.save(staging / "edges_indptr.npy", edges.indptr_M1, allow_pickle=False)
+    np.save(staging / "edges_item.npy", edges.item_E, allow_pickle=False)
+    np.save(staging / "edges_strength.npy", edges.strength_E, allow_pickle=False)
+    with (staging / "kernel.npz").open("wb") as stream:
+        np.savez(stream, allow_pickle=False, **parameters)

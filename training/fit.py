@@ -30,8 +30,10 @@ from training.content import fill_missing, fit_content_prior
 from training.datasets import Dataset, encode, fit_schema
 from training.errors import DataError
 from training.export import Exportable, export_bundle
+from training.kernel.train import KernelConfig
 from training.methods import ColdUserData, minimum_positives
-from training.outer_loop import MetaTrainer, Progress, TrainConfig, Trained
+from training.outer_loop import Progress, TrainConfig, Trained
+from training.served import DEFAULT_KERNEL, ServedModel, train_served, validation_figures
 from training.tasks import Histories, automatic_window, positives
 
 SUPPORT_SIZES = (0, 1, 2, 3, 5, 10, 20)
@@ -123,6 +125,8 @@ class Fitted:
     metrics: dict[str, Any]
     data: ColdUserData
     """What it was trained and validated on."""
+    model: ServedModel
+    """What was exported."""
 
 
 def fit(
@@ -131,6 +135,7 @@ def fit(
     config: TrainConfig,
     now: datetime,
     *,
+    kernel: KernelConfig | None = DEFAULT_KERNEL,
     held_out: NDArray[np.integer] | None = None,
     parent: str | None = None,
     notes: Mapping[str, str] | None = None,
@@ -144,6 +149,7 @@ def fit(
             temporary directory for an object store), so that the same call resumes.
         config: settings of the outer loop.
         now: the version's time.
+        kernel: settings of the item-item kernel; None: none is tried.
         held_out: user codes that take no part at all.
         parent: the version that this one continues, if any.
         notes: further decisions for the manifest.
@@ -156,23 +162,25 @@ def fit(
     """
     prepared = prepare(dataset, config.seed, held_out)
     checkpoint = _checkpoint(registry, dataset, config, held_out)
-    trained = MetaTrainer(prepared.data, config).run(on_epoch, checkpoint)
+    model = train_served(prepared.data, config, kernel, on_epoch, checkpoint)
+    trained = model.trained
+    figures = validation_figures(model, prepared.data)
     metrics = {
-        "validation": {"ndcg@10": {str(n): v for n, v in trained.validation.items()}},
+        "validation": {"ndcg@10": {str(n): v for n, v in figures.items()}},
         "epochs": trained.epochs,
     }
     manifest = export_bundle(
         registry,
         new_version(now),
         now,
-        exportable(dataset, prepared, trained, config.seed),
+        exportable(dataset, prepared, model, config.seed),
         adaptation_spec(trained),
         _dataset_spec(dataset, prepared),
-        _lineage(prepared, trained, config, parent, notes or {}),
+        _lineage(prepared, model, config, parent, notes or {}),
         metrics,
     )
     checkpoint.remove()
-    return Fitted(manifest, metrics, prepared.data)
+    return Fitted(manifest, metrics, prepared.data, model)
 
 
 def _checkpoint(
@@ -192,23 +200,28 @@ def _checkpoint(
 
 def _lineage(
     prepared: Prepared,
-    trained: Trained,
+    model: ServedModel,
     config: TrainConfig,
     parent: str | None,
     notes: Mapping[str, str],
 ) -> Lineage:
-    shrinkage = f"strength {trained.shrinkage_strength:g}: best on validation users"
+    strength = model.trained.shrinkage_strength
+    own = {
+        "shrinkage": f"strength {strength:g}: best on validation users",
+        "item_item_kernel": model.decision,
+    }
     return Lineage(
         code_version=package_version("recsvc"),
         parent=parent,
         seed=config.seed,
         settings=asdict(config),
-        decisions=prepared.decisions | {"shrinkage": shrinkage} | dict(notes),
+        decisions=prepared.decisions | own | dict(notes),
     )
 
 
-def exportable(dataset: Dataset, prepared: Prepared, trained: Trained, seed: int) -> Exportable:
+def exportable(dataset: Dataset, prepared: Prepared, served: ServedModel, seed: int) -> Exportable:
     """Everything a bundle holds: trained items first, then those with content alone."""
+    trained = served.trained
     model = trained.model
     data = prepared.data
     with torch.no_grad():
@@ -243,6 +256,8 @@ def exportable(dataset: Dataset, prepared: Prepared, trained: Trained, seed: int
         user_prior_FD=user_prior_FD,
         item_prior_FD=item_prior_FD,
         inner=model.inner,
+        kernel=None if served.kernel is None else served.kernel.kernel,
+        kernel_parameters={} if served.kernel is None else served.kernel.parameters,
     )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from recsvc.contract.pooling import Kernel, add_kernel
 from training.inner_loop import InnerParameters, adapt
 from training.metrics import top_items
 from training.tasks import PADDING
@@ -30,6 +31,7 @@ def golden_rows(
     trained_items: int,
     inner: InnerParameters,
     steps: int,
+    kernel: Kernel | None,
 ) -> dict[str, NDArray[Any]]:
     """Draw golden inputs and compute what the bundle must answer.
 
@@ -43,6 +45,7 @@ def golden_rows(
         trained_items: M; supports are drawn from the first M items, which are the catalogue.
         inner: parameters of the inner loop.
         steps: K.
+        kernel: joins the scores behind the lists; None: the vector alone.
 
     Returns:
         The arrays of golden.npz. Supports have 0, 1, .. `_SUPPORT` rows, padding behind.
@@ -70,6 +73,9 @@ def golden_rows(
             InnerParameters(*(p.detach().cpu() for p in inner)),
         ).numpy()
     scores_GN = state_GP @ vectors_ND.T + bias_N
+    if kernel is not None:
+        for scores_N, items_S, weight_S in zip(scores_GN, support_GS, weight_GS, strict=True):
+            add_kernel(scores_N, kernel, items_S, weight_S)
     seen_GN = np.zeros(scores_GN.shape, dtype=np.bool_)
     rows, columns = np.nonzero(weight_GS)
     seen_GN[rows, support_GS[rows, columns]] = True

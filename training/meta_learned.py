@@ -12,32 +12,38 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from training.kernel.train import KernelConfig
 from training.methods import ColdUserData
-from training.model import sparse_tensor
-from training.outer_loop import MetaTrainer, TrainConfig, Trained, pick_device
-from training.scoring import Scorer
+from training.outer_loop import TrainConfig
+from training.served import DEFAULT_KERNEL, ServedModel, ServedScorer, train_served
 
 
 class MetaLearned:
-    """A user vector meta-learned by second-order MAML (`training.outer_loop`)."""
+    """The served model: a user vector meta-learned by second-order MAML, pooled with an item-item
+    kernel where validation users say so (`training.served`).
 
-    def __init__(self, config: TrainConfig | None = None, name: str = "ours") -> None:
+    Args:
+        config: settings of the outer loop; None: the product's.
+        kernel: settings of the kernel; None: the vector alone.
+        name: in tables.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig | None = None,
+        kernel: KernelConfig | None = DEFAULT_KERNEL,
+        name: str = "ours",
+    ) -> None:
         self.name = name
         self._config = config or TrainConfig()
-        self._trained: Trained | None = None
-        self._scorer: Scorer | None = None
+        self._kernel = kernel
+        self._model: ServedModel | None = None
+        self._scorer: ServedScorer | None = None
 
     def fit(self, data: ColdUserData) -> None:
         """Meta-train with the product's defaults, seeded by the data's seed."""
-        trainer = MetaTrainer(data, replace(self._config, seed=data.seed))
-        self._trained = trainer.run()
-        device = pick_device("cpu")
-        self._scorer = Scorer(
-            self._trained.model,
-            trainer.rows_N,
-            sparse_tensor(self._trained.item_features, device),
-            device,
-        )
+        self._model = train_served(data, replace(self._config, seed=data.seed), self._kernel)
+        self._scorer = ServedScorer(self._model)
 
     def score(
         self, support_BS: NDArray[np.int32], features: csr_matrix, n: int
@@ -48,10 +54,12 @@ class MetaLearned:
 
     def settings(self) -> dict[str, Any]:
         """What training decided by itself."""
-        assert self._trained is not None, "settings() before fit(). This is a bug."
+        assert self._model is not None, "settings() before fit(). This is a bug."
+        trained = self._model.trained
         return {
-            "epochs": self._trained.epochs,
-            "shrinkage_strength": self._trained.shrinkage_strength,
-            "steps": self._trained.model.config.steps,
-            "dims": self._trained.model.config.dims,
+            "epochs": trained.epochs,
+            "shrinkage_strength": trained.shrinkage_strength,
+            "steps": trained.model.config.steps,
+            "dims": trained.model.config.dims,
+            "kernel": self._model.decision,
         }

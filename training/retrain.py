@@ -25,7 +25,9 @@ from training.datasets.archived import Archived, merge_archive, read_events
 from training.errors import SettingError, TrainingError
 from training.fit import fit
 from training.gate import GateConfig, Verdict, judge, usable_users
+from training.kernel.train import KernelConfig
 from training.outer_loop import Progress, TrainConfig
+from training.served import DEFAULT_KERNEL
 from training.tasks import Histories, positives
 
 Outcome = Literal["promoted", "refused", "skipped"]
@@ -86,6 +88,7 @@ def retrain(
     gate: GateConfig,
     now: datetime,
     *,
+    kernel: KernelConfig | None = DEFAULT_KERNEL,
     say: Callable[[str], None] = lambda _: None,
     on_epoch: Callable[[Progress], None] = lambda _: None,
 ) -> Result:
@@ -99,6 +102,7 @@ def retrain(
         train: settings of the outer loop.
         gate: when a candidate passes.
         now: the candidate's time.
+        kernel: settings of the item-item kernel; None: none is tried.
         say: told each step in a sentence.
         on_epoch: called after every epoch.
 
@@ -114,7 +118,7 @@ def retrain(
             if config.redis_url is not None:
                 drain(config.redis_url, config.archive)
                 say(f"drained the event log into {config.archive}")
-            return _retrain(config, train, gate, now, say, on_epoch)
+            return _retrain(config, train, gate, now, kernel, say, on_epoch)
     except Timeout as exc:
         raise TrainingError(
             f"another retraining holds {lock.lock_file}; wait for it to end"
@@ -143,6 +147,7 @@ def _retrain(
     train: TrainConfig,
     gate: GateConfig,
     now: datetime,
+    kernel: KernelConfig | None,
     say: Callable[[str], None],
     on_epoch: Callable[[Progress], None],
 ) -> Result:
@@ -174,6 +179,7 @@ def _retrain(
         registry,
         train,
         now,
+        kernel=kernel,
         held_out=held_out,
         parent=parent,
         notes={CONSUMED: str(added.last_ms)},

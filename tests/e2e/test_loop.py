@@ -34,7 +34,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_synth(SPEC, 0, path / "data")
     done = train(
         "fit", "--data", str(path / "data"), "--registry", str(path / "registry"),
-        "--max-epochs", "3", "--device", "cpu",
+        "--max-epochs", "3", "--kernel-epochs", "3", "--device", "cpu",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return path
@@ -66,7 +66,7 @@ def retrain(place: Path, service: ServiceProcess, *extra: str) -> dict[str, obje
     done = train(
         "retrain", "--once", "--data", str(place / "data"), "--registry", str(place / "registry"),
         "--archive", str(place / "archive"), "--redis-url", redis_url(service), "--max-epochs", "3",
-        "--device", "cpu", "--json", *extra,
+        "--kernel-epochs", "3", "--device", "cpu", "--json", *extra,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     document: dict[str, object] = json.loads(done.stdout)

@@ -19,11 +19,12 @@ from training.cli import run
 from training.datasets import Dataset, load
 from training.datasets.synth import SynthSpec, write_synth
 from training.fit import Fitted, fit, prepare
+from training.kernel.train import KernelConfig
 from training.outer_loop import TrainConfig
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 SMALL = TrainConfig(dims=8, max_epochs=2, device="cpu")
-FLAGS = ["--dims", "8", "--device", "cpu"]
+FLAGS = ["--dims", "8", "--kernel-epochs", "0", "--device", "cpu"]
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,7 @@ def dataset(directory: Path) -> Dataset:
 @pytest.fixture(scope="module")
 def fitted(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[Fitted, Path]:
     registry = tmp_path_factory.mktemp("registry")
-    result = fit(dataset, Registry(registry), SMALL, NOW)
+    result = fit(dataset, Registry(registry), SMALL, NOW, kernel=KernelConfig(max_epochs=2))
     Registry(registry).promote(result.manifest.version, NOW)
     return result, registry
 
@@ -148,7 +149,7 @@ def test_a_full_disk_during_export_leaves_the_registry_as_it_was(
     directory: Path, dataset: Dataset, tmp_path: Path
 ) -> None:
     """Writes that fail half-way end in one clear line; no version, no leftovers, same CURRENT."""
-    before = fit(dataset, Registry(tmp_path), SMALL, NOW).manifest.version
+    before = fit(dataset, Registry(tmp_path), SMALL, NOW, kernel=None).manifest.version
     Registry(tmp_path).promote(before, NOW)
     files = sorted(p.name for p in tmp_path.iterdir())
 

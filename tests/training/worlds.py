@@ -33,3 +33,37 @@ def checkerboard_data(seed: int = 0, users: int = 200) -> ColdUserData:
         item_features=None,
         seed=seed,
     )
+
+
+CLUSTER = 5
+"""Items of each neighbourhood."""
+
+
+def neighbourhoods(users: int, clusters: int, seed: int) -> Histories:
+    """Sparse data: every user takes all items of one small neighbourhood out of many, shuffled.
+
+    A few dimensions cannot hold so many neighbourhoods; pairs of items can.
+    """
+    rng = np.random.default_rng(seed)
+    first = CLUSTER * rng.integers(0, clusters, users)
+    picks = [start + rng.permutation(CLUSTER) for start in first]
+    return from_pairs(
+        np.repeat(np.arange(users), CLUSTER), np.concatenate(picks), users, CLUSTER * clusters
+    )
+
+
+def neighbourhoods_data(users: int = 600, clusters: int = 60, seed: int = 0) -> ColdUserData:
+    """The neighbourhoods split for training; no features."""
+    train = neighbourhoods(users, clusters, seed)
+    validation = neighbourhoods(100, clusters, seed + 1)
+    return ColdUserData(
+        train=train,
+        train_features=csr_matrix(np.ones((users, 1), np.float32)),
+        validation=validation,
+        validation_features=csr_matrix(np.ones((100, 1), np.float32)),
+        window=3,
+        sizes=(0, 1, 2, 3),
+        candidates_N=train.counts() > 0,
+        item_features=None,
+        seed=seed,
+    )

@@ -47,6 +47,23 @@ class Graph:
         """s of every edge."""
         return np.repeat(np.arange(self.n_items), np.diff(self.indptr_N1))
 
+    def only(self, kept: NDArray[np.int64]) -> "Graph":
+        """The graph of some of its edges.
+
+        Args:
+            kept: positions of edges, ascending.
+        """
+        counts = np.bincount(self.source_E[kept], minlength=self.n_items)
+        return Graph(
+            np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            self.item_E[kept],
+            self.users_E[kept],
+            self.weight_E[kept],
+            self.after_E[kept],
+            self.near_E[kept],
+            self.degree_N,
+        )
+
 
 def recent(histories: Histories, limit: int = MAX_HISTORY) -> Histories:
     """The latest positives of every user: what pairs are counted over."""
@@ -54,12 +71,14 @@ def recent(histories: Histories, limit: int = MAX_HISTORY) -> Histories:
     return histories.prefix(np.maximum(lengths_U - limit, 0), lengths_U)
 
 
-def count_pairs(histories: Histories, edges: int, rng: np.random.Generator) -> Graph:
-    """Count ordered pairs and keep the `edges` heaviest (by w) of every item.
+def count_pairs(histories: Histories, edges: float, rng: np.random.Generator) -> Graph:
+    """Count ordered pairs; where there are too many, keep the heaviest (by w) of every item.
+
+    Sparse data keeps all of them: rare pairs are what its lists are made of.
 
     Args:
         histories: users' positives, each user at most `MAX_HISTORY` of them (see `recent`).
-        edges: most edges of an item.
+        edges: most edges of an item, on average over interactions.
         rng: picks the users that are counted where there are too many pairs.
     """
     counted = _affordable(histories, rng)
@@ -70,8 +89,11 @@ def count_pairs(histories: Histories, edges: int, rng: np.random.Generator) -> G
             np.concatenate([key_E, key_P]), np.concatenate([sums_4E, values_4P], axis=1)
         )
     n_items = histories.n_items
-    kept = _heaviest(key_E // n_items, sums_4E[1], n_items, edges)
-    source_E = key_E[kept] // n_items
+    source_E = key_E // n_items
+    popularity_N = histories.counts().astype(np.float64)
+    limit = most_per_row(np.bincount(source_E, minlength=n_items), popularity_N, edges)
+    kept = strongest(source_E, sums_4E[1], n_items, limit)
+    source_E = source_E[kept]
     indptr = np.concatenate([[0], np.cumsum(np.bincount(source_E, minlength=n_items))])
     users, weight, after, near = sums_4E[:, kept].astype(np.float32)
     return Graph(
@@ -81,7 +103,7 @@ def count_pairs(histories: Histories, edges: int, rng: np.random.Generator) -> G
         weight,
         after,
         near,
-        histories.counts().astype(np.float32),
+        popularity_N.astype(np.float32),
     )
 
 
@@ -137,10 +159,23 @@ def _sum_by_key(
     return key_P[first], np.add.reduceat(values_4P[:, order], first, axis=1)
 
 
-def _heaviest(
-    source_E: NDArray[np.int64], weight_E: NDArray[np.float64], n_items: int, edges: int
+def most_per_row(degree_N: NDArray[np.integer], weight_N: NDArray[np.floating], mean: float) -> int:
+    """The largest limit a row under which the weighted mean row is at most `mean`; at least 1."""
+    share_N = weight_N / max(float(weight_N.sum()), 1e-12)
+    low, high = 1, max(int(degree_N.max(initial=1)), 1)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if float(np.minimum(degree_N, middle) @ share_N) <= mean:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def strongest(
+    source_E: NDArray[np.int64], weight_E: NDArray[np.floating], n_items: int, edges: int
 ) -> NDArray[np.int64]:
-    """Positions of each source's heaviest edges, in ascending order."""
+    """Positions of each source's `edges` heaviest edges, in ascending order."""
     order = np.lexsort((-weight_E, source_E))
     counts = np.bincount(source_E, minlength=n_items)
     start = np.cumsum(counts) - counts

@@ -1,6 +1,6 @@
 """Train the kernel on episodes, by the softmax likelihood of the query, early stopping included.
 
-Knows nothing of the user vector; `training.pooling` joins the two.
+Knows nothing of the user vector; `training.served` joins the two.
 
 Shape legend: U users, B tasks, S support rows, N items, P pairs, E edges.
 """
@@ -15,25 +15,25 @@ from scipy.sparse import csr_matrix
 
 from training.kernel.features import content_cosine, edge_features, join, training_pairs
 from training.kernel.model import ItemKernel
-from training.kernel.pairs import Graph, count_pairs, recent
+from training.kernel.pairs import Graph, count_pairs, recent, strongest
 from training.methods import ColdUserData, measure, validation_users
 from training.tasks import Episodes, draw_episodes
 
 _BATCH_USERS = 256
 _MIN_STEPS = 16
 """An epoch takes at least so many steps: small data sets are passed several times."""
-_MOST_PAIRS = 1_500_000
-"""Pairs of one batch: bounds its memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class KernelConfig:
     """Settings of the kernel's training."""
 
-    edges: int = 200
-    """Most edges of an item."""
-    learning_rate: float = 3e-3
-    max_epochs: int = 25
+    pairs_a_task: float = 2_500.0
+    """Edges that training sees for one task, on average: bounds the time of a step."""
+    served_edges: int = 100
+    """Most edges of an item that are kept for use: the strongest."""
+    learning_rate: float = 1e-2
+    max_epochs: int = 40
     patience_epochs: int = 5
     steps_an_epoch: int = 48
     average: float = 0.7
@@ -73,13 +73,14 @@ class KernelTrainer:
         self.config = config
         self._data = data
         self._own = recent(data.train)
-        self.graph = count_pairs(self._own, config.edges, np.random.default_rng([data.seed, 3]))
+        rows_a_task = max(data.window / 2, 1.0)
+        self.graph = count_pairs(
+            self._own, config.pairs_a_task / rows_a_task, np.random.default_rng([data.seed, 3])
+        )
         self._cosine_E = content_cosine(self.graph, data.item_features)
         self._eligible_U = np.flatnonzero(data.train.lengths_U >= 3)
         late_N = late_counts(data)
         self.prior_N = ((late_N + 0.5) / (late_N + 0.5).sum()).astype(np.float32)
-        width = max(len(self.graph.item_E) / max(self.graph.n_items, 1), 1.0) * data.window / 2
-        self._batch_users = int(np.clip(_MOST_PAIRS / width, 32, _BATCH_USERS))
         self.kernel = self._new_kernel()
 
     def _new_kernel(self) -> ItemKernel:
@@ -96,7 +97,7 @@ class KernelTrainer:
 
     def _episodes(self, epoch: int) -> Iterator[Episodes]:
         rng = np.random.default_rng([self._data.seed, 4, epoch + 1])
-        pieces = max(1, round(len(self._eligible_U) / self._batch_users))
+        pieces = max(1, round(len(self._eligible_U) / _BATCH_USERS))
         for _ in range(-(-_MIN_STEPS // pieces)):
             order_U = rng.permutation(self._eligible_U)
             for users_B in np.array_split(order_U, pieces)[: self.config.steps_an_epoch]:
@@ -156,7 +157,14 @@ class KernelTrainer:
                 break
             self.kernel.load_state_dict(now)
         self.kernel.load_state_dict(best_weights)
-        return TrainedKernel(self.kernel, self.graph, features_EF)
+        full = TrainedKernel(self.kernel, self.graph, features_EF)
+        kept = strongest(
+            self.graph.source_E,
+            full.strength_E,
+            self.graph.n_items,
+            self.config.served_edges,
+        )
+        return TrainedKernel(self.kernel, self.graph.only(kept), features_EF[kept])
 
     def _validate(self, trained: TrainedKernel) -> float:
         users = validation_users(self._data)

@@ -52,7 +52,13 @@ def _plain_maml() -> Method:
     from training.meta_learned import MetaLearned
     from training.outer_loop import TrainConfig
 
-    return MetaLearned(TrainConfig(scalar_steps=True, average=0.0), "plain-maml")
+    return MetaLearned(TrainConfig(scalar_steps=True, average=0.0), None, "plain-maml")
+
+
+def _user_vector() -> Method:
+    from training.meta_learned import MetaLearned
+
+    return MetaLearned(kernel=None, name="user-vector")
 
 
 def _item_kernel() -> Method:
@@ -73,6 +79,7 @@ METHODS: tuple[MethodSpec[Method], ...] = (
     MethodSpec("mult-vae", _mult_vae, is_baseline=True),
     MethodSpec("plain-maml", _plain_maml, is_baseline=False),
     MethodSpec("item-kernel", _item_kernel, is_baseline=False),
+    MethodSpec("user-vector", _user_vector, is_baseline=False),
     MethodSpec("ours", _ours, is_baseline=False),
 )
 

@@ -44,9 +44,10 @@ def quick(spec: MethodSpec[Method]) -> MethodSpec[Method]:
     """The same method with little training, where it trains for long."""
     brief: dict[str, Callable[[], Method]] = {
         "mult-vae": lambda: Blended(quick_vae()),
-        "ours": lambda: MetaLearned(TrainConfig(dims=8, max_epochs=3)),
+        "ours": lambda: MetaLearned(TrainConfig(dims=8, max_epochs=3), KernelConfig(max_epochs=2)),
+        "user-vector": lambda: MetaLearned(TrainConfig(dims=8, max_epochs=3), None),
         "plain-maml": lambda: MetaLearned(
-            TrainConfig(dims=8, max_epochs=3, scalar_steps=True, average=0.0), "plain-maml"
+            TrainConfig(dims=8, max_epochs=3, scalar_steps=True, average=0.0), None, "plain-maml"
         ),
         "item-kernel": lambda: ItemKernelMethod(KernelConfig(max_epochs=2)),
     }
