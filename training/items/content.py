@@ -8,6 +8,7 @@ because what they say is rarely linear.
 Shape legend: N items, W warm items, R rows, F encoded positions, E expanded positions, D outputs.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +22,8 @@ _BUMPS = np.linspace(-4.0, 4.0, 33)
 _BUMP_WIDTH = 0.35
 """Both in standard deviations of the column."""
 _TUNING_ROWS = 500
-_STEPS = 25
+_SAMPLES = 3
+_STEPS = 20
 _RATE = 0.3
 _FREE_MEAN = 10.0
 """Prior variance of the intercept: large, so that it is hardly shrunk."""
@@ -77,49 +79,62 @@ class ContentRidge:
             self._scale_E[block.columns] = 1.0 / max(size, 1e-9)
         self._warm_WE = centred_WE * self._scale_E
 
-    def fit(
+    def choose_weights(
         self,
         targets_WD: NDArray[np.floating],
         rng: np.random.Generator,
         *,
         weighted: bool = True,
-        noise_W: NDArray[np.floating] | None = None,
-    ) -> "ContentPrior":
-        """Choose weights and fit.
+    ) -> dict[str, float]:
+        """The weight of every block: those with the least leave-one-out error.
+
+        Chosen on several samples of the warm items and averaged in their logs.
 
         Args:
             targets_WD: what to predict, rows as the warm items.
-            rng: which items the weights are chosen on.
+            rng: draws the samples.
             weighted: one weight a block; else one for all (plain ridge).
-            noise_W: variance of each target beside the others'; None: all alike.
         """
-        noise_W = np.ones(len(self._warm_WE)) if noise_W is None else noise_W
-        rows = np.sort(rng.permutation(len(self._warm_WE))[:_TUNING_ROWS])
-        weights = self._weights(targets_WD, rows, weighted)
+        logs = []
+        for _ in range(_SAMPLES):
+            rows = np.sort(rng.permutation(len(self._warm_WE))[:_TUNING_ROWS])
+            logs.append(self._log_weights(targets_WD[rows], rows, weighted))
+        mean_K = np.exp(np.mean(logs, axis=0))
+        return {b.name: float(w) for b, w in zip(self._blocks, mean_K, strict=True)}
+
+    def fit(
+        self,
+        targets_WD: NDArray[np.floating],
+        weights: Mapping[str, float],
+        noise_W: NDArray[np.floating] | None = None,
+    ) -> "ContentPrior":
+        """Fit the regression.
+
+        Args:
+            targets_WD: what to predict, rows as the warm items.
+            weights: of the blocks by name; one that is not named is left out.
+            noise_W: variance of each target beside the others'; None: 1.
+        """
         spread_E = np.zeros(self._warm_WE.shape[1])
-        for block, weight in zip(self._blocks, weights, strict=True):
-            spread_E[block.columns] = weight
-        kernel_WW = (self._warm_WE * spread_E) @ self._warm_WE.T
-        kernel_WW += _FREE_MEAN
-        kernel_WW[np.diag_indices_from(kernel_WW)] += noise_W
+        for block in self._blocks:
+            spread_E[block.columns] = weights.get(block.name, 0.0)
+        # In 32 bits: this product takes most of the time, and the noise is far above its error.
+        narrow_WE = (self._warm_WE * np.sqrt(spread_E)).astype(np.float32)
+        kernel_WW = (narrow_WE @ narrow_WE.T).astype(np.float64) + _FREE_MEAN
+        kernel_WW[np.diag_indices_from(kernel_WW)] += 1.0 if noise_W is None else noise_W
         inverse_WW = np.linalg.inv(kernel_WW)
         dual_WD = inverse_WW @ targets_WD.astype(np.float64)
         map_ED = spread_E[:, None] * (self._warm_WE.T @ dual_WD)
-        residual_WD = dual_WD / np.diag(inverse_WW)[:, None]
         return ContentPrior(
             map_ED * self._scale_E[:, None],
             _FREE_MEAN * dual_WD.sum(axis=0) - (self._mean_E * self._scale_E) @ map_ED,
-            residual_WD,
-            {b.name: float(w) for b, w in zip(self._blocks, weights, strict=True)},
+            dual_WD / np.diag(inverse_WW)[:, None],
         )
 
-    def _weights(
-        self,
-        targets_WD: NDArray[np.floating],
-        rows: NDArray[np.integer],
-        weighted: bool,
+    def _log_weights(
+        self, targets_RD: NDArray[np.floating], rows: NDArray[np.integer], weighted: bool
     ) -> NDArray[np.float64]:
-        """Block weights with the least leave-one-out error, by gradient descent on their logs."""
+        """Logs of the block weights on some rows, by gradient descent."""
         if not self._blocks:
             return np.zeros(0)
         chosen_RE = self._warm_WE[rows]
@@ -127,20 +142,20 @@ class ContentRidge:
         if not weighted:
             kernels = [np.sum(kernels, axis=0)]
         kernels_KRR = torch.from_numpy(np.stack(kernels))
-        targets_RD = torch.from_numpy(targets_WD[rows].astype(np.float64))
+        wanted_RD = torch.from_numpy(targets_RD.astype(np.float64))
         base_RR = torch.eye(len(rows), dtype=torch.float64) + _FREE_MEAN
         log_K = torch.full((len(kernels),), -2.0, dtype=torch.float64, requires_grad=True)
         optimizer = torch.optim.Adam([log_K], lr=_RATE)
         for _ in range(_STEPS):
             kernel_RR = torch.einsum("k,krs->rs", torch.exp(log_K), kernels_KRR) + base_RR
             inverse_RR = torch.cholesky_inverse(torch.linalg.cholesky(kernel_RR))
-            error_RD = (inverse_RR @ targets_RD) / inverse_RR.diagonal()[:, None]
+            error_RD = (inverse_RR @ wanted_RD) / inverse_RR.diagonal()[:, None]
             loss = torch.log((error_RD**2).mean())
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
             optimizer.step()
-        weights_K = np.exp(log_K.detach().numpy())
-        return weights_K if weighted else np.full(len(self._blocks), weights_K[0])
+        found_K = log_K.detach().numpy()
+        return found_K if weighted else np.full(len(self._blocks), found_K[0])
 
 
 def noise_of(counts_W: NDArray[np.integer]) -> NDArray[np.float64]:
@@ -161,7 +176,6 @@ class ContentPrior:
     intercept_D: NDArray[np.float64]
     residual_WD: NDArray[np.float64]
     """Leave-one-out errors of the warm items: what content does not say."""
-    weights: dict[str, float]
 
     def predict(self, expanded_RE: NDArray[np.float64]) -> NDArray[np.float64]:
         """(R, D)."""

@@ -12,9 +12,10 @@ knowledge of exposure f is 1: whoever did not take the item yet counts as having
 Shape legend: I cold items, W warm items, N items, S support rows, D dims, B users.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any, Literal
 
 import numpy as np
@@ -37,7 +38,7 @@ _SCALES = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0)
 _STRENGTHS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 _WEIGHTS = (2.0, 7.0, 20.0, 60.0)
 _NEIGHBOURS = (5.0, 20.0, 60.0)
-TUNING_USERS = 300
+TUNING_USERS = 500
 """Users of each fold that settings are chosen on."""
 
 Settings = Mapping[str, float]
@@ -68,57 +69,72 @@ class ContentFoldIn:
 
     def fit(self, data: ColdItemData) -> None:
         self._space = choose_space(data)
+        self._content_weights = (
+            {}
+            if self._prior == "knn"
+            else content_weights(
+                data,
+                int(self._space["dims"]),
+                self._space["l2"],
+                weighted=self._prior == "blocks",
+            )
+        )
         tasks = [task.sample(TUNING_USERS, data.seed) for _, task in data.folds]
-        best: dict[int, tuple[float, Settings]] = {}
-        for neighbours in _NEIGHBOURS if self._prior == "knn" else (0.0,):
-            fitted = [self._fitted(fold, neighbours) for fold, _ in data.folds]
-            for n in data.sizes:
-                value, settings = self._tune(fitted, tasks, n, data.has_time)
-                if n not in best or value > best[n][0]:
-                    best[n] = value, {**settings, "neighbours": neighbours}
-        self._validation = {n: value for n, (value, _) in best.items()}
-        self._chosen = {n: settings for n, (_, settings) in best.items()}
-        needed = sorted({s["neighbours"] for s in self._chosen.values()})
+        options = _NEIGHBOURS if self._prior == "knn" else (0.0,)
+        origins = (0.0, 1.0) if self._exposed and data.has_time else (None,)
+        fitted = {k: [self._fitted(fold, k) for fold, _ in data.folds] for k in options}
+        found = [
+            {n: max(self._tune(fitted, tasks, n, origin), key=itemgetter(1)) for n in data.sizes}
+            for origin in origins
+        ]
+        # Where exposure counts from is a property of the items: one choice for all sizes.
+        self._chosen = max(found, key=lambda by_n: float(np.mean([v for _, v in by_n.values()])))
+        needed = sorted({s["neighbours"] for s, _ in self._chosen.values()})
         self._models = {k: self._fitted(data, k) for k in needed}
 
     def ranker(self, supports: ItemSupports, n: int) -> Ranker:
-        settings = self._chosen[n]
+        settings = self._chosen[n][0]
         return _ranker(self._models[settings["neighbours"]], supports, settings)
 
     def validation(self, n: int) -> float:
-        return self._validation[n]
+        return self._chosen[n][1]
 
     def settings(self) -> dict[str, Any]:
         return {
             "space": self._space,
-            "by_size": {str(n): dict(s) for n, s in self._chosen.items()},
+            "content_weights": self._content_weights,
+            "by_size": {str(n): dict(s) for n, (s, _) in self._chosen.items()},
         }
 
     def _tune(
-        self, fitted: Sequence[Fitted], tasks: Sequence[ColdItemTask], n: int, has_time: bool
-    ) -> tuple[float, Settings]:
-        """The best settings of one support size on the folds, and their figure."""
-
-        def figure(settings: Settings) -> float:
-            rankers = [
-                _ranker(f, task.supports.head(n), settings)
-                for f, task in zip(fitted, tasks, strict=True)
-            ]
-            return mean_quality(self.name, rankers, tasks, n)
-
+        self,
+        fitted: Mapping[float, Sequence[Fitted]],
+        tasks: Sequence[ColdItemTask],
+        n: int,
+        from_first: float | None,
+    ) -> Iterator[tuple[Settings, float]]:
+        """Good settings of one support size on the folds, and their figures."""
+        starts = [{"scale": 2.0}]
         axes: dict[str, Sequence[float]] = {"scale": _SCALES}
-        start = {"scale": 2.0}
         if n > 0:
             axes |= {"strength": _STRENGTHS, "weight": _WEIGHTS}
-            start |= {"strength": 0.1, "weight": 7.0}
-        if n > 0 and self._exposed and has_time:
-            axes["from_first"] = (0.0, 1.0)
-            start["from_first"] = 0.0
-        chosen, _ = search(axes, (start,), figure)
-        return figure(chosen), chosen
+            starts = [{"scale": 2.0, "strength": s, "weight": 7.0} for s in (0.1, 10.0)]
+        fixed = {} if n == 0 or from_first is None else {"from_first": from_first}
+        for neighbours, models in fitted.items():
+
+            def figure(settings: Settings, models: Sequence[Fitted] = models) -> float:
+                rankers = [
+                    _ranker(f, task.supports.head(n), {**settings, **fixed})
+                    for f, task in zip(models, tasks, strict=True)
+                ]
+                return mean_quality(self.name, rankers, tasks, n)
+
+            for start in starts:
+                chosen, _ = search(axes, (start,), figure)
+                yield {**chosen, **fixed, "neighbours": neighbours}, figure(chosen)
 
     def _fitted(self, data: ColdItemData, neighbours: float) -> Fitted:
-        space = fit_space(data.train, int(self._space["dims"]), self._space["l2"], data.seed)
+        space = fold_space(data, int(self._space["dims"]), self._space["l2"])
         expanded_NE, blocks = expand(data.item_features, data.item_schema)
         warm_W = data.warm.items_I
         vectors_WD = space.items_ND[warm_W].astype(np.float64)
@@ -127,12 +143,9 @@ class ContentFoldIn:
             return Fitted(space, near_ND, data.visits)
         root_DD = score_metric(space)
         prior = ContentRidge(expanded_NE, blocks, warm_W).fit(
-            vectors_WD @ root_DD,
-            np.random.default_rng([data.seed, 7]),
-            weighted=self._prior == "blocks",
+            vectors_WD @ root_DD, self._content_weights
         )
-        prior_ND = unscored(root_DD, prior.predict(expanded_NE))
-        return Fitted(space, prior_ND, data.visits)
+        return Fitted(space, unscored(root_DD, prior.predict(expanded_NE)), data.visits)
 
 
 def _ranker(fitted: Fitted, supports: ItemSupports, settings: Settings) -> Ranker:
@@ -186,7 +199,7 @@ def choose_space(data: ColdItemData) -> dict[str, float]:
     nobody = sample.supports.items_I
 
     def figure(settings: Settings) -> float:
-        space = fit_space(fold.train, int(settings["dims"]), settings["l2"], data.seed)
+        space = fold_space(fold, int(settings["dims"]), settings["l2"])
         vectors_ND = space.items_ND.copy()
         vectors_ND[nobody] = 0.0
         rank = dot_ranker(space.users_UD, vectors_ND)
@@ -194,6 +207,27 @@ def choose_space(data: ColdItemData) -> dict[str, float]:
 
     chosen, _ = search(SPACES, (_SPACE_START,), figure, sweeps=1)
     return chosen
+
+
+@lru_cache(maxsize=8)
+def fold_space(data: ColdItemData, dims: int, l2: float) -> Space:
+    """The space of a split's training interactions; the methods of a run share it."""
+    return fit_space(data.train, dims, l2, data.seed)
+
+
+@lru_cache(maxsize=4)
+def content_weights(
+    data: ColdItemData, dims: int, l2: float, *, weighted: bool
+) -> dict[str, float]:
+    """How much each column says of an item's vector, from all warm items of the training part."""
+    space = fold_space(data, dims, l2)
+    expanded_NE, blocks = expand(data.item_features, data.item_schema)
+    warm_W = data.warm.items_I
+    return ContentRidge(expanded_NE, blocks, warm_W).choose_weights(
+        space.items_ND[warm_W] @ score_metric(space),
+        np.random.default_rng([data.seed, 7]),
+        weighted=weighted,
+    )
 
 
 def dot_ranker(users_UD: NDArray[np.float32], vectors_ND: NDArray[np.floating]) -> Ranker:

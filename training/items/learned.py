@@ -23,8 +23,16 @@ from numpy.typing import NDArray
 from training.baselines.search import search
 from training.items.adapt import AdaptParameters, adapt_items
 from training.items.content import ContentRidge, expand, noise_of
-from training.items.fold_in import TUNING_USERS, choose_space, mean_quality, score_metric, unscored
-from training.items.space import Space, fit_space
+from training.items.fold_in import (
+    TUNING_USERS,
+    choose_space,
+    content_weights,
+    fold_space,
+    mean_quality,
+    score_metric,
+    unscored,
+)
+from training.items.space import Space
 from training.items.task import ColdItemData, ColdItemTask, ItemSupports, Ranker
 from training.tasks import PADDING
 
@@ -38,8 +46,9 @@ AXES: Mapping[str, Sequence[float]] = {
     "norm_power": (0.0, 0.2, 0.4, 0.6, 0.8),
     "scale": (0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5),
     "from_first": (0.0, 1.0),
+    "flatness": (0.0, 0.25, 0.5, 0.75, 1.0),
 }
-"""Settings that are searched for each support size."""
+"""Settings that are searched for each support size; `from_first` for all of them at once."""
 START: Mapping[str, float] = {
     "prior": 2.8,
     "strength": 0.025,
@@ -50,9 +59,19 @@ START: Mapping[str, float] = {
     "norm_power": 0.0,
     "scale": 1.0,
     "from_first": 0.0,
+    "flatness": 0.5,
 }
-_WITHOUT_SUPPORT = ("prior", "norm_power")
-_OF_TIME = ("exposure", "rate_power", "from_first")
+LATE_START: Mapping[str, float] = {
+    **START,
+    "prior": 1.0,
+    "strength": 0.4,
+    "weight": 16.0,
+    "norm_power": 0.4,
+    "from_first": 1.0,
+}
+"""Where the other summit is: items that appear late, their exposure counted from then on."""
+_WITHOUT_SUPPORT = ("prior", "norm_power", "flatness")
+_OF_TIME = ("exposure", "rate_power")
 
 Settings = Mapping[str, float]
 
@@ -68,50 +87,53 @@ class ItemSpace:
     items_ND: torch.Tensor
     """Vectors of warm items; rows of others mean nothing."""
     prior_ND: torch.Tensor
-    """v0 of every item."""
+    """v0 of every item, well-known warm items weighing more."""
+    flat_prior_ND: torch.Tensor
+    """The same, all warm items weighing alike: items of a recent cohort are seldom well known."""
     log_popularity_N: torch.Tensor
     """Log of the interactions that content expects of every item."""
     gram_D: torch.Tensor
     norms_U: torch.Tensor
     """Norms of the user vectors over their mean, bounded away from 0."""
     visits: float
-    content_weights: dict[str, float]
 
 
-def fit_item_space(data: ColdItemData, dims: int, l2: float) -> ItemSpace:
-    """Fit the users' space, the content prior and its precision on the training interactions."""
-    return item_space(data, fit_space(data.train, dims, l2, data.seed))
+def item_space(data: ColdItemData, space: Space, weights: Mapping[str, float]) -> ItemSpace:
+    """The content prior, its precision and the popularity that it expects, for a given space.
 
-
-def item_space(data: ColdItemData, space: Space) -> ItemSpace:
-    """The content prior and its precision for a given space."""
+    Args:
+        data: what the space was fitted to.
+        space: users' and warm items' vectors.
+        weights: of the content's columns.
+    """
     warm_W = data.warm.items_I
     expanded_NE, blocks = expand(data.item_features, data.item_schema)
-    ridge = ContentRidge(expanded_NE, blocks, warm_W)
     counts_W = data.train.counts()[warm_W]
     noise_W = noise_of(counts_W)
     # Errors count by what they do to scores: |U (v - v0)|^2.
     root_DD = score_metric(space)
-    vectors_WD = space.items_ND[warm_W].astype(np.float64)
-    rng = np.random.default_rng([data.seed, 7])
-    prior = ridge.fit(vectors_WD @ root_DD, rng, noise_W=noise_W)
-    popularity = ridge.fit(np.log(counts_W + 0.5)[:, None], rng)
-    residual_WD = unscored(root_DD, prior.residual_WD)
+    scored_WD = space.items_ND[warm_W].astype(np.float64) @ root_DD
+    targets_WD = np.column_stack([scored_WD, np.log(counts_W + 0.5)])
+    ridge = ContentRidge(expanded_NE, blocks, warm_W)
+    prior = ridge.fit(targets_WD, weights, noise_W)
+    predicted_ND = prior.predict(expanded_NE)
+    flat_ND = ridge.fit(scored_WD, weights).predict(expanded_NE)
+    residual_WD = unscored(root_DD, prior.residual_WD[:, :-1])
     # Well-known vectors tell more of what content leaves open.
     known_W1 = (1.0 / np.sqrt(noise_W))[:, None]
     to_users_DD, to_items_DD, gram_D = common_basis(space.gram_DD, residual_WD * known_W1)
-    prior_ND = unscored(root_DD, prior.predict(expanded_NE))
+    prior_ND = unscored(root_DD, predicted_ND[:, :-1])
     norm_U = np.linalg.norm(space.users_UD, axis=1)
     mean = max(float(norm_U.mean()), 1e-9)
     return ItemSpace(
         users_UD=_tensor(space.users_UD @ to_users_DD.T),
         items_ND=_tensor(space.items_ND @ to_items_DD.T),
         prior_ND=_tensor(prior_ND @ to_items_DD.T),
-        log_popularity_N=_tensor(popularity.predict(expanded_NE)[:, 0]),
+        flat_prior_ND=_tensor(unscored(root_DD, flat_ND) @ to_items_DD.T),
+        log_popularity_N=_tensor(predicted_ND[:, -1]),
         gram_D=_tensor(gram_D),
         norms_U=_tensor(np.maximum(norm_U / mean, 0.05)),
         visits=data.visits,
-        content_weights=prior.weights,
     )
 
 
@@ -141,25 +163,30 @@ class AdaptedItems:
     def fit(self, data: ColdItemData) -> None:
         self._space_settings = choose_space(data)
         dims, l2 = int(self._space_settings["dims"]), self._space_settings["l2"]
-        folds = [fit_item_space(fold, dims, l2) for fold, _ in data.folds]
+        self._weights = content_weights(data, dims, l2, weighted=True)
+        folds = [
+            item_space(fold, fold_space(fold, dims, l2), self._weights) for fold, _ in data.folds
+        ]
         tasks = [task.sample(TUNING_USERS, data.seed) for _, task in data.folds]
-        self._chosen, self._validation = choose_settings(
-            folds, tasks, data.sizes, has_time=data.has_time
-        )
-        self._model = fit_item_space(data, dims, l2)
+        self._chosen = choose_settings(folds, tasks, data.sizes, has_time=data.has_time)
+        self._model = item_space(data, fold_space(data, dims, l2), self._weights)
 
     def ranker(self, supports: ItemSupports, n: int) -> Ranker:
-        return rank_with(self._model, supports, self._chosen[n])
+        return rank_with(self._model, supports, self._chosen[n][0])
 
     def validation(self, n: int) -> float:
-        return self._validation[n]
+        return self._chosen[n][1]
 
     def settings(self) -> dict[str, Any]:
         return {
             "space": self._space_settings,
-            "by_size": {str(n): dict(s) for n, s in self._chosen.items()},
-            "content_weights": self._model.content_weights,
+            "by_size": {str(n): dict(s) for n, (s, _) in self._chosen.items()},
+            "content_weights": self._weights,
         }
+
+
+Chosen = dict[int, tuple[Settings, float]]
+"""By support size: settings, and their figure on the folds."""
 
 
 def choose_settings(
@@ -168,18 +195,31 @@ def choose_settings(
     sizes: Sequence[int],
     *,
     has_time: bool,
-) -> tuple[dict[int, Settings], dict[int, float]]:
-    """The best settings of every support size on the folds, and their figures.
+) -> Chosen:
+    """The best settings of every support size on the folds.
 
-    Each size's search starts where the one before it ended.
+    Where exposure counts from is a property of the items, so it is one choice for all sizes.
     """
-    chosen: dict[int, Settings] = {}
-    values: dict[int, float] = {}
-    start = dict(START)
+    starts = (START, LATE_START) if has_time else (START,)
+    found = [_search_sizes(folds, tasks, sizes, start, has_time=has_time) for start in starts]
+    return max(found, key=lambda chosen: float(np.mean([v for _, v in chosen.values()])))
+
+
+def _search_sizes(
+    folds: Sequence[ItemSpace],
+    tasks: Sequence[ColdItemTask],
+    sizes: Sequence[int],
+    start: Settings,
+    *,
+    has_time: bool,
+) -> Chosen:
+    """Search each size from where the one before it ended."""
+    chosen: Chosen = {}
     for n in sizes:
         free = set(AXES) if n > 0 else set(_WITHOUT_SUPPORT)
         free -= set() if has_time else set(_OF_TIME)
-        axes = {name: values_ if name in free else [start[name]] for name, values_ in AXES.items()}
+        axes = {k: values if k in free else [start[k]] for k, values in AXES.items()}
+        axes["from_first"] = [start["from_first"]]
 
         def figure(settings: Settings, n: int = n) -> float:
             rankers = [
@@ -189,10 +229,9 @@ def choose_settings(
             return mean_quality("ours", rankers, tasks, n)
 
         found, _ = search(axes, (start,), figure)
-        chosen[n], values[n] = found, figure(found)
-        if n > 0:
-            start = dict(found)
-    return chosen, values
+        chosen[n] = found, figure(found)
+        start = found if n > 0 else start
+    return chosen
 
 
 def adapted(model: ItemSpace, supports: ItemSupports, settings: Settings) -> torch.Tensor:
@@ -203,8 +242,10 @@ def adapted(model: ItemSpace, supports: ItemSupports, settings: Settings) -> tor
     origin = "first" if settings["from_first"] else "start"
     # A user who takes much says less by taking one more.
     weight_IS = known_IS * model.norms_U[users_IS] ** -settings["activity_power"]
+    flat = settings["flatness"]
+    prior_ID = (1.0 - flat) * model.prior_ND[items] + flat * model.flat_prior_ND[items]
     return adapt_items(
-        model.prior_ND[items],
+        prior_ID,
         model.log_popularity_N[items],
         model.users_UD[users_IS],
         weight_IS,

@@ -18,7 +18,7 @@ from scipy.sparse import csr_matrix
 
 from recsvc.contract.schema import FeatureSchema
 from training.methods import check_scores
-from training.metrics import METRICS, user_metrics
+from training.metrics import METRICS, NO_ITEM, hit_rate, ndcg, recall, top_items
 from training.tasks import PADDING, Histories
 
 VIEWS = ("all", "cold-hits", "cold")
@@ -26,6 +26,7 @@ VIEWS = ("all", "cold-hits", "cold")
 items are relevant. cold: rank cold items alone."""
 
 _BLOCK_CELLS = 4_000_000
+_RANKS = 20
 
 Ranker = Callable[[NDArray[np.integer]], NDArray[np.float32]]
 """users_B -> scores_BN: scores of all items, warm and cold, higher is better, no NaN."""
@@ -189,13 +190,25 @@ def measure(name: str, rank: Ranker, task: ColdItemTask, n: int) -> NDArray[np.f
     for rows in user_blocks(task):
         scores_BN = rank(task.users_U[rows])
         check_scores(name, scores_BN, (len(rows), len(cold_N)), n)
-        excluded_BN = ~dense(task.candidates_N, len(rows)) | pairs(task.seen, rows)
+        excluded_BN = ~task.candidates_N | pairs(task.seen, rows)
         relevant_BN = pairs(task.query, rows)
-        cold_hits_BN = relevant_BN & cold_N
-        figures_VUM[0, rows] = user_metrics(scores_BN, excluded_BN, relevant_BN)
-        figures_VUM[1, rows] = user_metrics(scores_BN, excluded_BN, cold_hits_BN)
-        figures_VUM[2, rows] = user_metrics(scores_BN, excluded_BN | ~cold_N, cold_hits_BN)
+        ranked_BK = top_items(scores_BN, excluded_BN, _RANKS)
+        figures_VUM[0, rows] = _metrics(ranked_BK, relevant_BN)
+        figures_VUM[1, rows] = _metrics(ranked_BK, relevant_BN & cold_N)
+        cold_BK = top_items(scores_BN[:, cold_N], excluded_BN[:, cold_N], _RANKS)
+        figures_VUM[2, rows] = _metrics(cold_BK, relevant_BN[:, cold_N])
     return figures_VUM
+
+
+def _metrics(ranked_BK: NDArray[np.integer], relevant_BN: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """`training.metrics.user_metrics` of lists that are ranked already, (B, M)."""
+    hits_BK = np.take_along_axis(relevant_BN, np.maximum(ranked_BK, 0), axis=1)
+    hits_BK &= ranked_BK != NO_ITEM
+    relevant_B = np.count_nonzero(relevant_BN, axis=1)
+    return np.stack(
+        [ndcg(hits_BK, relevant_B, 10), recall(hits_BK, relevant_B, 20), hit_rate(hits_BK, 10)],
+        axis=1,
+    )
 
 
 def quality(figures_VUM: NDArray[np.float64]) -> float:
@@ -209,8 +222,3 @@ def pairs(histories: Histories, rows: NDArray[np.integer]) -> NDArray[np.bool_]:
     out_BN = np.zeros((len(rows), block.n_items), dtype=np.bool_)
     out_BN[block.user_E, block.item_E] = True
     return out_BN
-
-
-def dense(mask_N: NDArray[np.bool_], rows: int) -> NDArray[np.bool_]:
-    """One mask for every row, (B, N)."""
-    return np.broadcast_to(mask_N, (rows, len(mask_N)))
