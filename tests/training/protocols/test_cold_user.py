@@ -44,12 +44,14 @@ def quick(spec: MethodSpec[Method]) -> MethodSpec[Method]:
     """The same method with little training, where it trains for long."""
     brief: dict[str, Callable[[], Method]] = {
         "mult-vae": lambda: Blended(quick_vae()),
-        "ours": lambda: MetaLearned(TrainConfig(dims=8, max_epochs=3), KernelConfig(max_epochs=2)),
+        "ours": lambda: MetaLearned(
+            TrainConfig(dims=8, max_epochs=3), KernelConfig(max_epochs=2, steps_an_epoch=8)
+        ),
         "user-vector": lambda: MetaLearned(TrainConfig(dims=8, max_epochs=3), None),
         "plain-maml": lambda: MetaLearned(
             TrainConfig(dims=8, max_epochs=3, scalar_steps=True, average=0.0), None, "plain-maml"
         ),
-        "item-kernel": lambda: ItemKernelMethod(KernelConfig(max_epochs=2)),
+        "item-kernel": lambda: ItemKernelMethod(KernelConfig(max_epochs=2, steps_an_epoch=8)),
     }
     return replace(spec, make=brief.get(spec.name, spec.make))
 
@@ -176,7 +178,7 @@ def test_every_baseline_learns_the_tastes(tastes: Dataset) -> None:
 
 def test_permuted_items_leave_every_method_at_chance(noise: Dataset) -> None:
     """Where items say nothing of users, no method differs from random scores by its noise."""
-    found = run_cold_user(Request(noise, [0, 1, 2], resamples=200), EVERY_METHOD)
+    found = run_cold_user(Request(noise, [0, 1], resamples=200), EVERY_METHOD)
     chance = found.row("random", "masked", "recall@20")
     assert set(found.methods) == {spec.name for spec in METHODS}
     for name in found.methods:
