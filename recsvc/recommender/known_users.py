@@ -13,6 +13,8 @@ from dataclasses import dataclass, fields
 from operator import attrgetter
 from typing import Any
 
+import orjson
+
 from recsvc.state.events import Event
 
 MAX_ROWS = 50_000
@@ -21,8 +23,8 @@ MAX_AGE_S = 300.0
 
 _plain = attrgetter(*(field.name for field in fields(Event)))
 """An event's fields, in order."""
-_Row = tuple[tuple[Any, ...], dict[str, Any] | None, float]
-"""Events as tuples, features, and when they were read."""
+_Row = tuple[tuple[Any, ...], bytes, float]
+"""Events as tuples, features as JSON, and when they were read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,11 @@ class KnownUsers:
     def put(self, user_id: str, events: Sequence[Event], features: dict[str, Any] | None) -> None:
         """Remember what was just read."""
         self.forget(user_id)
-        self._users[user_id] = (tuple(map(_plain, events)), features, self._clock_s())
+        self._users[user_id] = (
+            tuple(map(_plain, events)),
+            orjson.dumps(features),
+            self._clock_s(),
+        )
         self._rows += 1 + len(events)
         oldest = self._clock_s() - self._max_age_s
         while self._rows > self._max_rows or next(iter(self._users.values()))[2] < oldest:
@@ -71,10 +77,10 @@ class KnownUsers:
 
     def get(self, user_id: str) -> KnownUser | None:
         """What was last read, if that is not too long ago."""
-        events, features, read_at_s = self._users.get(user_id, ((), None, -math.inf))
+        events, features, read_at_s = self._users.get(user_id, ((), b"null", -math.inf))
         if read_at_s < self._clock_s() - self._max_age_s:
             return None
-        return KnownUser(tuple(Event(*plain) for plain in events), features)
+        return KnownUser(tuple(Event(*plain) for plain in events), orjson.loads(features))
 
     def forget(self, user_id: str) -> None:
         """Drop a user."""
