@@ -39,6 +39,7 @@ from recsvc.errors import SettingsError, StateUnavailableError
 from recsvc.recommender import ItemFeed, Recommender, connect
 from recsvc.recommender.known_users import KnownUsers
 from recsvc.settings import Settings
+from recsvc.state.api_keys import ApiKeys
 from recsvc.state.store import StateStore
 from recsvc.telemetry import MULTIPROC_VARIABLE, Metrics, configure_logging
 
@@ -106,7 +107,9 @@ def _lifespan(
         recommender = Recommender(
             rollout, state, feed, KnownUsers(time.monotonic), _now, _new_id, metrics
         )
-        access = Access(state.api_keys.all, require_keys=settings.require_keys)
+        # Over the hasty connection: a silent Redis must not hold the breaker's probe for long.
+        keys = ApiKeys(state.connection)
+        access = Access(keys.all, require_keys=settings.require_keys)
         app.state.context = Context(settings, metrics, state, recommender, access, _now, _new_id)
         await _greet(state, feed, access)
         await rollout.start()
