@@ -13,7 +13,7 @@ import signal
 import threading
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 
 import structlog
@@ -113,18 +113,13 @@ def _lifespan(
         app.state.context = Context(settings, metrics, state, recommender, access, _now, _new_id)
         await _greet(state, feed, access)
         await rollout.start()
-        tasks = [
-            asyncio.create_task(_keep_running(job, name))
-            for name, job in (("rollout", rollout.run), ("items", feed.run), ("keys", access.run))
-        ]
-        gc.collect()
-        gc.freeze()  # what start-up made stays: a full collection would stall requests over it
+        jobs = {"rollout": rollout.run, "items": feed.run, "keys": access.run}
         try:
-            yield
+            async with _background(jobs):
+                gc.collect()
+                gc.freeze()  # what start-up made stays: a full collection would stall over it
+                yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
             await state.close()
             if MULTIPROC_VARIABLE in os.environ:
                 mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]  # untyped there
@@ -153,6 +148,18 @@ async def _greet(state: StateStore, feed: ItemFeed, access: Access) -> None:
         await feed.catch_up()
     except StateUnavailableError as exc:
         _log.warning("starting without Redis: lists are degraded, writes refused", error=str(exc))
+
+
+@contextlib.asynccontextmanager
+async def _background(jobs: Mapping[str, Callable[[], Awaitable[None]]]) -> AsyncIterator[None]:
+    """Jobs by name that run until the context ends."""
+    tasks = [asyncio.create_task(_keep_running(job, name)) for name, job in jobs.items()]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _keep_running(job: Callable[[], Awaitable[None]], name: str) -> None:
