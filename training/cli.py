@@ -193,6 +193,36 @@ def fit_command(
     typer.echo(f"{fitted.manifest.version} {state} in {registry}")
 
 
+@app.command("refresh")
+def refresh_command(
+    data: Annotated[Path, typer.Option(help="Directory of the data set to count.")],
+    registry: Annotated[str, typer.Option(help="Directory or URL of the versions.")],
+    promote: Annotated[
+        bool, typer.Option("--promote", help="Make the new version CURRENT.")
+    ] = False,
+    on_bad_row: BadRows = "fail",
+    json: Json = False,
+) -> None:
+    """Count item pairs again for the current version's item-item kernel; nothing is trained."""
+    from datetime import UTC, datetime
+
+    from recsvc.contract.registry import Registry
+    from training.datasets.load import load
+    from training.refresh import refresh_kernel
+
+    now = datetime.now(UTC)
+    versions = Registry(registry)
+    manifest = refresh_kernel(load(data, on_bad_row=on_bad_row), versions, now)
+    if promote:
+        versions.promote(manifest.version, now)
+    note = manifest.lineage.decisions["item_item_edges"]
+    if json:
+        emit({"version": manifest.version, "promoted": promote, "edges": note})
+        return
+    state = "is CURRENT" if promote else "written; `recsvc models activate` makes it CURRENT"
+    typer.echo(f"{manifest.version} {state} in {registry}: edges {note}")
+
+
 @app.command("retrain")
 def retrain_command(
     data: Annotated[Path, typer.Option(help="Directory of the base data set.")],

@@ -35,7 +35,7 @@ from recsvc.contract.manifest import (
     hash_file,
     write_manifest,
 )
-from recsvc.contract.pooling import Kernel
+from recsvc.contract.pooling import Edges, Kernel
 from recsvc.contract.registry import Registry
 from training.errors import TrainingError
 from training.golden import golden_rows
@@ -295,7 +295,9 @@ def _write_files(
     np.save(staging / "item_vectors.npy", model.item_vectors_ND, allow_pickle=False)
     np.save(staging / "item_bias.npy", model.item_bias_N, allow_pickle=False)
     if model.kernel is not None:
-        _write_kernel(staging, model.kernel, model.kernel_parameters)
+        write_edges(staging, model.kernel.edges)
+        with (staging / "kernel.npz").open("wb") as stream:
+            np.savez(stream, allow_pickle=False, **model.kernel_parameters)
     (staging / "item_ids.json").write_bytes(orjson.dumps(model.item_ids))
     (staging / "item_attributes.json").write_bytes(orjson.dumps({"columns": model.item_attributes}))
     (staging / "metrics.json").write_bytes(orjson.dumps(metrics, option=orjson.OPT_INDENT_2))
@@ -316,11 +318,8 @@ def _write_files(
     return graphs
 
 
-def _write_kernel(staging: Path, kernel: Kernel, parameters: dict[str, NDArray[Any]]) -> None:
-    """Write the edges, each array on its own so that they are memory-mapped, and what made them."""
-    edges = kernel.edges
-    np.save(staging / "edges_indptr.npy", edges.indptr_M1, allow_pickle=False)
-    np.save(staging / "edges_item.npy", edges.item_E, allow_pickle=False)
-    np.save(staging / "edges_strength.npy", edges.strength_E, allow_pickle=False)
-    with (staging / "kernel.npz").open("wb") as stream:
-        np.savez(stream, allow_pickle=False, **parameters)
+def write_edges(directory: Path, edges: Edges) -> None:
+    """Write the edges, each array on its own so that they are memory-mapped."""
+    np.save(directory / "edges_indptr.npy", edges.indptr_M1, allow_pickle=False)
+    np.save(directory / "edges_item.npy", edges.item_E, allow_pickle=False)
+    np.save(directory / "edges_strength.npy", edges.strength_E, allow_pickle=False)

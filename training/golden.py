@@ -72,13 +72,6 @@ def golden_rows(
             torch.as_tensor(bias_N[:trained_items]),
             InnerParameters(*(p.detach().cpu() for p in inner)),
         ).numpy()
-    scores_GN = state_GP @ vectors_ND.T + bias_N
-    if kernel is not None:
-        for scores_N, items_S, weight_S in zip(scores_GN, support_GS, weight_GS, strict=True):
-            add_kernel(scores_N, kernel, items_S, weight_S)
-    seen_GN = np.zeros(scores_GN.shape, dtype=np.bool_)
-    rows, columns = np.nonzero(weight_GS)
-    seen_GN[rows, support_GS[rows, columns]] = True
     both_HD = item_features_HF @ item_prior_FD
     return {
         "user_features_GF": features_GF,
@@ -88,8 +81,36 @@ def golden_rows(
         "support_weight_GS": weight_GS,
         "steps": np.asarray(steps, dtype=np.int64),
         "state_GP": state_GP,
-        "top_items_G10": top_items(scores_GN, seen_GN, 10),
+        "top_items_G10": golden_lists(state_GP, support_GS, vectors_ND, bias_N, kernel),
         "item_features_HF": item_features_HF,
         "item_prior_vectors_HD": both_HD[:, :-1],
         "item_prior_bias_H": both_HD[:, -1],
     }
+
+
+def golden_lists(
+    state_GP: NDArray[np.float32],
+    support_GS: NDArray[np.int64],
+    vectors_ND: NDArray[np.float32],
+    bias_N: NDArray[np.float32],
+    kernel: Kernel | None,
+) -> NDArray[np.int64]:
+    """The ten best items of every golden user without their support, (G, 10).
+
+    Args:
+        state_GP: adapted states; the first D entries are the vector.
+        support_GS: rows of the supports, -1 as padding.
+        vectors_ND: item vectors.
+        bias_N: item biases.
+        kernel: joins the scores; None: the vector alone.
+    """
+    scores_GN = state_GP[:, : vectors_ND.shape[1]] @ vectors_ND.T + bias_N
+    present_GS = support_GS >= 0
+    if kernel is not None:
+        weight_GS = present_GS.astype(np.float32)
+        for scores_N, items_S, weight_S in zip(scores_GN, support_GS, weight_GS, strict=True):
+            add_kernel(scores_N, kernel, items_S, weight_S)
+    seen_GN = np.zeros(scores_GN.shape, dtype=np.bool_)
+    rows, columns = np.nonzero(present_GS)
+    seen_GN[rows, support_GS[rows, columns]] = True
+    return top_items(scores_GN, seen_GN, 10)

@@ -88,7 +88,7 @@ def train_served(
         judges, data.candidates_N, data.sizes, vector.score, fitted.mass, rank_W
     )
     part = KernelPart(
-        Kernel(_edges(fitted, trainer.rows_N, len(trainer.codes_M)), choice.pooling),
+        Kernel(edges_between(fitted, trainer.rows_N), choice.pooling),
         _parameters(fitted.kernel),
     )
     return ServedModel(trained, trainer.rows_N, part if choice.worth_it else None, _reason(choice))
@@ -106,14 +106,18 @@ def _reason(choice: PoolingChoice) -> str:
     return f"pooled, theta {pooling.theta:g}, beta {pooling.beta[-1]:g}: {measured}"
 
 
-def _edges(fitted: TrainedKernel, rows_N: NDArray[np.int64], n_rows: int) -> Edges:
-    """The edges in rows of the model: codes with an edge have a row, in the same order."""
+def edges_between(fitted: TrainedKernel, rows_N: NDArray[np.int64]) -> Edges:
+    """The edges in rows of the model.
+
+    Args:
+        fitted: over item codes.
+        rows_N: row of every item code, ascending, -1 where it has none; every code with an edge
+            has a row.
+    """
     graph = fitted.graph
     per_row_M = np.diff(graph.indptr_N1)[rows_N >= 0]
-    indptr_M1 = np.concatenate([[0], np.cumsum(per_row_M)]).astype(np.int64)
-    assert len(indptr_M1) == n_rows + 1, "an item with a row has no place in the graph. A bug."
     return Edges(
-        indptr_M1,
+        np.concatenate([[0], np.cumsum(per_row_M)]).astype(np.int64),
         rows_N[graph.item_E].astype(np.int32),
         np.exp(fitted.strength_E).astype(np.float32),
     )

@@ -41,15 +41,28 @@ class KernelConfig:
     query_power: float = 0.5
 
 
+@dataclass(frozen=True, slots=True)
 class TrainedKernel:
     """A kernel with its graph: A of any support, from full counts."""
 
-    def __init__(self, kernel: ItemKernel, graph: Graph, features_EF: NDArray[np.float32]) -> None:
-        self.kernel = kernel
-        self.graph = graph
+    kernel: ItemKernel
+    graph: Graph
+    strength_E: NDArray[np.float32]
+    """e(s, i) of every edge."""
+
+    @classmethod
+    def on(
+        cls, graph: Graph, kernel: ItemKernel, features_EF: NDArray[np.float32]
+    ) -> "TrainedKernel":
+        """The kernel over a graph whose edges have these features."""
         with torch.no_grad():
-            self.strength_E = kernel.edges(torch.from_numpy(features_EF)).numpy()
-        """e(s, i) of every edge."""
+            return cls(kernel, graph, kernel.edges(torch.from_numpy(features_EF)).numpy())
+
+    def strongest(self, edges: int) -> "TrainedKernel":
+        """The same with at most so many edges an item, the strongest."""
+        graph = self.graph
+        kept = strongest(graph.source_E, self.strength_E, graph.n_items, edges)
+        return TrainedKernel(self.kernel, graph.only(kept), self.strength_E[kept])
 
     def mass(self, support_BS: NDArray[np.int32]) -> NDArray[np.float32]:
         """A, (B, N)."""
@@ -148,7 +161,7 @@ class KernelTrainer:
             now = _copy(self.kernel)
             average = now if average is None else _blend(average, now, self.config.average)
             self.kernel.load_state_dict(average)
-            value = self._validate(TrainedKernel(self.kernel, self.graph, features_EF))
+            value = self._validate(TrainedKernel.on(self.graph, self.kernel, features_EF))
             if value > best:
                 best, best_weights, stale = value, average, 0
             else:
@@ -157,14 +170,8 @@ class KernelTrainer:
                 break
             self.kernel.load_state_dict(now)
         self.kernel.load_state_dict(best_weights)
-        full = TrainedKernel(self.kernel, self.graph, features_EF)
-        kept = strongest(
-            self.graph.source_E,
-            full.strength_E,
-            self.graph.n_items,
-            self.config.served_edges,
-        )
-        return TrainedKernel(self.kernel, self.graph.only(kept), features_EF[kept])
+        trained = TrainedKernel.on(self.graph, self.kernel, features_EF)
+        return trained.strongest(self.config.served_edges)
 
     def _validate(self, trained: TrainedKernel) -> float:
         users = validation_users(self._data)
