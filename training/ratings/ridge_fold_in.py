@@ -47,14 +47,19 @@ def fold_in(
     The strength is 1; the weight of a position is in its scale.
     """
     found_BQ = np.empty(tasks.query_item_BQ.shape)
-    eye_DD = np.eye(space_ND.shape[1])
     for start in range(0, len(tasks), _BLOCK):
         rows = np.arange(start, min(start + _BLOCK, len(tasks)))
         part = tasks.take(rows)
         space_BSD = space_ND[part.support_item_BS] * part.given_BS[:, :, None]
         left_BS = part.support_rating_BS - base_N[part.support_item_BS] - prior_B[rows, None]
-        right_BD1 = space_BSD.mT @ np.where(part.given_BS, left_BS, 0.0)[:, :, None]
-        user_BD1 = np.linalg.solve(space_BSD.mT @ space_BSD + eye_DD, right_BD1)
+        left_BS1 = np.where(part.given_BS, left_BS, 0.0)[:, :, None]
+        # The same solution either way: the smaller of support and positions is solved for.
+        if space_BSD.shape[1] < space_BSD.shape[2]:
+            among_BSS = space_BSD @ space_BSD.mT + np.eye(space_BSD.shape[1])
+            user_BD1 = space_BSD.mT @ np.linalg.solve(among_BSS, left_BS1)
+        else:
+            normal_BDD = space_BSD.mT @ space_BSD + np.eye(space_BSD.shape[2])
+            user_BD1 = np.linalg.solve(normal_BDD, space_BSD.mT @ left_BS1)
         query = part.query_item_BQ
         found_BQ[rows] = base_N[query] + prior_B[rows, None] + (space_ND[query] @ user_BD1)[:, :, 0]
     return found_BQ

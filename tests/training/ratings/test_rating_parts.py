@@ -172,6 +172,19 @@ def test_ridge_fold_in_of_one_constant_is_a_shrunk_mean() -> None:
     assert found == pytest.approx(np.array([[4.5]]))
 
 
+@pytest.mark.parametrize("dims", [2, 30])
+def test_ridge_fold_in_minimises_the_penalised_error(dims: int) -> None:
+    """With fewer and with more positions than the support has ratings."""
+    rng = np.random.default_rng(0)
+    space = rng.standard_normal((12, dims))
+    items, ratings = np.arange(8)[None, :], rng.standard_normal((1, 8))
+    tasks = RatingTasks(np.array([0]), items, ratings, np.array([[9, 10]]))
+    normal = space[:8].T @ space[:8] + np.eye(dims)
+    user = np.linalg.solve(normal, space[:8].T @ (ratings[0] - 0.3))
+    expected = 0.3 + space[[9, 10]] @ user
+    assert fold_in(np.zeros(12), space, tasks, np.array([0.3]))[0] == pytest.approx(expected)
+
+
 def test_the_monotone_map_lowers_absolute_error_and_keeps_the_order() -> None:
     """Ratings are rounded: the map rests on levels, is increasing everywhere, and helps."""
     rng = np.random.default_rng(0)
