@@ -24,7 +24,14 @@ from numpy.typing import NDArray
 from training.baselines.search import search
 from training.items.content import ContentRidge, expand
 from training.items.space import Space, fit_space
-from training.items.task import ColdItemData, ColdItemTask, ItemSupports, Ranker, measure, quality
+from training.items.task import (
+    ColdItemData,
+    ColdItemTask,
+    Embedding,
+    ItemSupports,
+    measure,
+    quality,
+)
 from training.tasks import PADDING
 
 PriorKind = Literal["knn", "ridge", "blocks"]
@@ -83,6 +90,7 @@ class ContentFoldIn:
         options = _NEIGHBOURS if self._prior == "knn" else (0.0,)
         origins = (0.0, 1.0) if self._exposed and data.has_time else (None,)
         fitted = {k: [self._fitted(fold, k) for fold, _ in data.folds] for k in options}
+        self._folds = fitted
         found = [
             {n: max(self._tune(fitted, tasks, n, origin), key=itemgetter(1)) for n in data.sizes}
             for origin in origins
@@ -92,9 +100,13 @@ class ContentFoldIn:
         needed = sorted({s["neighbours"] for s, _ in self._chosen.values()})
         self._models = {k: self._fitted(data, k) for k in needed}
 
-    def ranker(self, supports: ItemSupports, n: int) -> Ranker:
+    def embed(self, supports: ItemSupports, n: int) -> Embedding:
         settings = self._chosen[n][0]
-        return _ranker(self._models[settings["neighbours"]], supports, settings)
+        return _embedding(self._models[settings["neighbours"]], supports, settings)
+
+    def embed_fold(self, fold: int, supports: ItemSupports, n: int) -> Embedding:
+        settings = self._chosen[n][0]
+        return _embedding(self._folds[settings["neighbours"]][fold], supports, settings)
 
     def validation(self, n: int) -> float:
         return self._chosen[n][1]
@@ -123,11 +135,11 @@ class ContentFoldIn:
         for neighbours, models in fitted.items():
 
             def figure(settings: Settings, models: Sequence[Fitted] = models) -> float:
-                rankers = [
-                    _ranker(f, task.supports.head(n), {**settings, **fixed})
+                embeddings = [
+                    _embedding(f, task.supports.head(n), {**settings, **fixed})
                     for f, task in zip(models, tasks, strict=True)
                 ]
-                return mean_quality(self.name, rankers, tasks, n)
+                return mean_quality(self.name, embeddings, tasks, n)
 
             for start in starts:
                 chosen, _ = search(axes, (start,), figure)
@@ -148,7 +160,7 @@ class ContentFoldIn:
         return Fitted(space, unscored(root_DD, prior.predict(expanded_NE)), data.visits)
 
 
-def _ranker(fitted: Fitted, supports: ItemSupports, settings: Settings) -> Ranker:
+def _embedding(fitted: Fitted, supports: ItemSupports, settings: Settings) -> Embedding:
     adapted_ID: NDArray[np.floating] = settings["scale"] * fitted.prior_ND[supports.items_I]
     if "strength" in settings:
         exposure_I = np.ones(len(adapted_ID))
@@ -165,7 +177,9 @@ def _ranker(fitted: Fitted, supports: ItemSupports, settings: Settings) -> Ranke
         )
     vectors_ND = fitted.space.items_ND.copy()
     vectors_ND[supports.items_I] = adapted_ID
-    return dot_ranker(fitted.space.users_UD, vectors_ND)
+    cold_N = np.zeros(len(vectors_ND), dtype=np.bool_)
+    cold_N[supports.items_I] = True
+    return Embedding(fitted.space.users_UD, vectors_ND, cold_N)
 
 
 def score_metric(space: Space) -> NDArray[np.float64]:
@@ -181,10 +195,10 @@ def unscored(root_DD: NDArray[np.float64], scored_RD: NDArray[np.float64]) -> ND
 
 
 def mean_quality(
-    name: str, rankers: Sequence[Ranker], tasks: Sequence[ColdItemTask], n: int
+    name: str, embeddings: Sequence[Embedding], tasks: Sequence[ColdItemTask], n: int
 ) -> float:
     """`quality` averaged over the folds."""
-    figures = [quality(measure(name, r, t, n)) for r, t in zip(rankers, tasks, strict=True)]
+    figures = [quality(measure(name, e.rank, t, n)) for e, t in zip(embeddings, tasks, strict=True)]
     return float(np.mean(figures))
 
 
@@ -196,14 +210,11 @@ def choose_space(data: ColdItemData) -> dict[str, float]:
     """
     fold, task = data.folds[0]
     sample = task.sample(TUNING_USERS, data.seed)
-    nobody = sample.supports.items_I
 
     def figure(settings: Settings) -> float:
         space = fold_space(fold, int(settings["dims"]), settings["l2"])
-        vectors_ND = space.items_ND.copy()
-        vectors_ND[nobody] = 0.0
-        rank = dot_ranker(space.users_UD, vectors_ND)
-        return float(measure("space", rank, sample, 0)[0, :, 0].mean())
+        found = Embedding(space.users_UD, space.items_ND, sample.cold_N)
+        return float(measure("space", found.rank, sample, 0)[0, :, 0].mean())
 
     chosen, _ = search(SPACES, (_SPACE_START,), figure, sweeps=1)
     return chosen
@@ -228,17 +239,6 @@ def content_weights(
         np.random.default_rng([data.seed, 7]),
         weighted=weighted,
     )
-
-
-def dot_ranker(users_UD: NDArray[np.float32], vectors_ND: NDArray[np.floating]) -> Ranker:
-    """Scores u . v."""
-    narrow_ND = vectors_ND.astype(np.float32)
-
-    def rank(users_B: NDArray[np.integer]) -> NDArray[np.float32]:
-        scores_BN: NDArray[np.float32] = users_UD[users_B] @ narrow_ND.T
-        return scores_BN
-
-    return rank
 
 
 def folded(

@@ -33,7 +33,7 @@ from training.items.fold_in import (
     unscored,
 )
 from training.items.space import Space
-from training.items.task import ColdItemData, ColdItemTask, ItemSupports, Ranker
+from training.items.task import ColdItemData, ColdItemTask, Embedding, ItemSupports
 from training.tasks import PADDING
 
 AXES: Mapping[str, Sequence[float]] = {
@@ -78,14 +78,15 @@ Settings = Mapping[str, float]
 
 @dataclass(frozen=True)
 class ItemSpace:
-    """A space in the basis where the content prior's precision is I and the Gram matrix diagonal.
-
-    Scores u . v are the same in any basis.
+    """A space, and what adapting needs in the basis where the content prior's precision is I and
+    the Gram matrix diagonal. Scores u . v are the same in any basis.
     """
 
+    space: Space
+    basis_DD: torch.Tensor
+    """Maps users into the basis: u' = B u; so v = B' v' brings items back."""
     users_UD: torch.Tensor
-    items_ND: torch.Tensor
-    """Vectors of warm items; rows of others mean nothing."""
+    """Of warm users, in the basis; as all below."""
     prior_ND: torch.Tensor
     """v0 of every item, well-known warm items weighing more."""
     flat_prior_ND: torch.Tensor
@@ -126,8 +127,9 @@ def item_space(data: ColdItemData, space: Space, weights: Mapping[str, float]) -
     norm_U = np.linalg.norm(space.users_UD, axis=1)
     mean = max(float(norm_U.mean()), 1e-9)
     return ItemSpace(
+        space=space,
+        basis_DD=_tensor(to_users_DD),
         users_UD=_tensor(space.users_UD @ to_users_DD.T),
-        items_ND=_tensor(space.items_ND @ to_items_DD.T),
         prior_ND=_tensor(prior_ND @ to_items_DD.T),
         flat_prior_ND=_tensor(unscored(root_DD, flat_ND) @ to_items_DD.T),
         log_popularity_N=_tensor(predicted_ND[:, -1]),
@@ -164,15 +166,18 @@ class AdaptedItems:
         self._space_settings = choose_space(data)
         dims, l2 = int(self._space_settings["dims"]), self._space_settings["l2"]
         self._weights = content_weights(data, dims, l2, weighted=True)
-        folds = [
+        self._folds = [
             item_space(fold, fold_space(fold, dims, l2), self._weights) for fold, _ in data.folds
         ]
         tasks = [task.sample(TUNING_USERS, data.seed) for _, task in data.folds]
-        self._chosen = choose_settings(folds, tasks, data.sizes, has_time=data.has_time)
+        self._chosen = choose_settings(self._folds, tasks, data.sizes, has_time=data.has_time)
         self._model = item_space(data, fold_space(data, dims, l2), self._weights)
 
-    def ranker(self, supports: ItemSupports, n: int) -> Ranker:
-        return rank_with(self._model, supports, self._chosen[n][0])
+    def embed(self, supports: ItemSupports, n: int) -> Embedding:
+        return embedding(self._model, supports, self._chosen[n][0])
+
+    def embed_fold(self, fold: int, supports: ItemSupports, n: int) -> Embedding:
+        return embedding(self._folds[fold], supports, self._chosen[n][0])
 
     def validation(self, n: int) -> float:
         return self._chosen[n][1]
@@ -222,11 +227,11 @@ def _search_sizes(
         axes["from_first"] = [start["from_first"]]
 
         def figure(settings: Settings, n: int = n) -> float:
-            rankers = [
-                rank_with(f, t.supports.head(n), settings)
+            found = [
+                embedding(f, t.supports.head(n), settings)
                 for f, t in zip(folds, tasks, strict=True)
             ]
-            return mean_quality("ours", rankers, tasks, n)
+            return mean_quality("ours", found, tasks, n)
 
         found, _ = search(axes, (start,), figure)
         chosen[n] = found, figure(found)
@@ -235,7 +240,7 @@ def _search_sizes(
 
 
 def adapted(model: ItemSpace, supports: ItemSupports, settings: Settings) -> torch.Tensor:
-    """The cold items' vectors, (I, D)."""
+    """The cold items' vectors in the basis, (I, D)."""
     items = torch.from_numpy(supports.items_I)
     users_IS = torch.from_numpy(np.maximum(supports.users_IS, 0).astype(np.int64))
     known_IS = torch.from_numpy((supports.users_IS != PADDING).astype(np.float32))
@@ -266,21 +271,15 @@ def parameters(settings: Settings, gram: float) -> AdaptParameters:
     )
 
 
-def rank_with(model: ItemSpace, supports: ItemSupports, settings: Settings) -> Ranker:
-    """Scores of warm items as they are, of cold ones adapted and on the same scale."""
-    vectors_ID = adapted(model, supports, settings)
-    items = torch.from_numpy(supports.items_I)
-
-    def rank(users_B: NDArray[np.integer]) -> NDArray[np.float32]:
-        rows = torch.from_numpy(np.asarray(users_B, dtype=np.int64))
-        users_BD = model.users_UD[rows]
-        factor_B1 = settings["scale"] * model.norms_U[rows].unsqueeze(1) ** -settings["norm_power"]
-        scores_BN = users_BD @ model.items_ND.T
-        scores_BN[:, items] = factor_B1 * (users_BD @ vectors_ID.T)
-        scores: NDArray[np.float32] = scores_BN.numpy()
-        return scores
-
-    return rank
+def embedding(model: ItemSpace, supports: ItemSupports, settings: Settings) -> Embedding:
+    """Warm items as they are, cold ones adapted."""
+    items_ND = model.space.items_ND.copy()
+    items_ND[supports.items_I] = (adapted(model, supports, settings) @ model.basis_DD).numpy()
+    cold_N = np.zeros(len(items_ND), dtype=np.bool_)
+    cold_N[supports.items_I] = True
+    return Embedding(
+        model.space.users_UD, items_ND, cold_N, settings["scale"], settings["norm_power"]
+    )
 
 
 def _tensor(values: NDArray[np.floating]) -> torch.Tensor:

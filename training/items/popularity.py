@@ -9,11 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from training.baselines.search import search
 from training.items.fold_in import TUNING_USERS, mean_quality
-from training.items.task import ColdItemData, ItemSupports, Ranker
+from training.items.task import ColdItemData, Embedding, ItemSupports
 
 _AXES: Mapping[str, Sequence[float]] = {
     "scale": (0.1, 0.3, 1.0, 3.0, 10.0),
@@ -38,18 +37,21 @@ class SupportPopularity:
         for n in data.sizes:
 
             def figure(settings: Settings, n: int = n) -> float:
-                rankers = [
-                    _ranker(fold, task.supports.head(n), n, settings)
+                found = [
+                    _embedding(fold, task.supports.head(n), n, settings)
                     for (fold, _), task in zip(data.folds, tasks, strict=True)
                 ]
-                return mean_quality(self.name, rankers, tasks, n)
+                return mean_quality(self.name, found, tasks, n)
 
             axes = _AXES if n > 0 else {**_AXES, "trust": (0.03,), "from_first": (0.0,)}
             self._chosen[n], _ = search(axes, (_START,), figure)
             self._validation[n] = figure(self._chosen[n])
 
-    def ranker(self, supports: ItemSupports, n: int) -> Ranker:
-        return _ranker(self._data, supports, n, self._chosen[n])
+    def embed(self, supports: ItemSupports, n: int) -> Embedding:
+        return _embedding(self._data, supports, n, self._chosen[n])
+
+    def embed_fold(self, fold: int, supports: ItemSupports, n: int) -> Embedding:
+        return _embedding(self._data.folds[fold][0], supports, n, self._chosen[n])
 
     def validation(self, n: int) -> float:
         return self._validation[n]
@@ -58,7 +60,8 @@ class SupportPopularity:
         return {"by_size": {str(n): dict(s) for n, s in self._chosen.items()}}
 
 
-def _ranker(data: ColdItemData, supports: ItemSupports, n: int, settings: Settings) -> Ranker:
+def _embedding(data: ColdItemData, supports: ItemSupports, n: int, settings: Settings) -> Embedding:
+    """Everybody alike: one dimension, in which an item's vector is its count."""
     counts_N = data.train.counts().astype(np.float64)
     average = settings["scale"] * counts_N[data.warm.items_I].mean()
     origin = "first" if settings["from_first"] else "start"
@@ -66,8 +69,7 @@ def _ranker(data: ColdItemData, supports: ItemSupports, n: int, settings: Settin
     seen_I = supports.sizes_I
     trust = settings["trust"]
     counts_N[supports.items_I] = (seen_I + trust * average) / (exposure_I + trust)
-
-    def rank(users_B: NDArray[np.integer]) -> NDArray[np.float32]:
-        return np.tile(counts_N.astype(np.float32), (len(users_B), 1))
-
-    return rank
+    cold_N = np.zeros(len(counts_N), dtype=np.bool_)
+    cold_N[supports.items_I] = True
+    everybody_U1 = np.ones((data.train.n_users, 1), dtype=np.float32)
+    return Embedding(everybody_U1, counts_N.astype(np.float32)[:, None], cold_N)

@@ -10,6 +10,7 @@ positions, M metrics, V views.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -27,6 +28,8 @@ items are relevant. cold: rank cold items alone."""
 
 _BLOCK_CELLS = 4_000_000
 _RANKS = 20
+_LEAST_NORM = 0.05
+"""Of a user vector, in units of the mean: below, a power of it would run away."""
 
 Ranker = Callable[[NDArray[np.integer]], NDArray[np.float32]]
 """users_B -> scores_BN: scores of all items, warm and cold, higher is better, no NaN."""
@@ -145,6 +148,43 @@ class ColdItemData:
         return self.visits > 0
 
 
+@dataclass(frozen=True, eq=False)
+class Embedding:
+    """Vectors whose products are scores, cold items' on the scale of the warm items'.
+
+    A cold item's score is tau |u|^-q u . v, with the norm in units of the warm users' mean.
+    """
+
+    users_UD: NDArray[np.float32]
+    """Of warm users; zero for others."""
+    items_ND: NDArray[np.float32]
+    """Cold items' adapted; zero for items that are neither cold nor warm."""
+    cold_N: NDArray[np.bool_]
+    scale: float = 1.0
+    """tau."""
+    norm_power: float = 0.0
+    """q."""
+
+    @cached_property
+    def mean_norm(self) -> float:
+        """Mean norm of the warm users' vectors."""
+        norms_U = np.linalg.norm(self.users_UD, axis=1)
+        return float(norms_U[norms_U > 0].mean()) if (norms_U > 0).any() else 1.0
+
+    def scores(self, users_BD: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(B, N)."""
+        scores_BN: NDArray[np.float32] = users_BD @ self.items_ND.T
+        if self.scale != 1.0 or self.norm_power != 0.0:
+            norms_B1 = np.linalg.norm(users_BD, axis=1, keepdims=True) / self.mean_norm
+            factor_B1 = self.scale * np.maximum(norms_B1, _LEAST_NORM) ** -self.norm_power
+            scores_BN[:, self.cold_N] *= factor_B1.astype(np.float32)
+        return scores_BN
+
+    def rank(self, users_B: NDArray[np.integer]) -> NDArray[np.float32]:
+        """Scores for warm users by their codes; a `Ranker`."""
+        return self.scores(self.users_UD[users_B])
+
+
 class ItemMethod(Protocol):
     """Anything that ranks warm items and cold ones, these from a few interactions."""
 
@@ -153,17 +193,16 @@ class ItemMethod(Protocol):
     def fit(self, data: ColdItemData) -> None:
         """Train on `data.train`; choose every setting on `data.folds`."""
 
-    def ranker(self, supports: ItemSupports, n: int) -> Ranker:
+    def embed(self, supports: ItemSupports, n: int) -> Embedding:
         """Adapt the cold items to their supports.
 
         Args:
             supports: the cold items, n rows each or as many as they have.
             n: support size.
-
-        Returns:
-            Scores of every item for a block of users; items that are neither warm nor cold may
-            have any finite score.
         """
+
+    def embed_fold(self, fold: int, supports: ItemSupports, n: int) -> Embedding:
+        """The same with what was learned from `data.folds[fold]` alone, settings apart."""
 
     def validation(self, n: int) -> float:
         """The `quality` on the folds that the settings of support size n were chosen by."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from training.errors import DataError, SettingError
 from training.evaluate import Evaluation
+from training.protocols.both_cold import BothColdProtocol
 from training.protocols.cold_item import ColdItemProtocol
 from training.protocols.cold_user import ColdUserProtocol
 from training.protocols.over_time import TimeProtocol
@@ -19,6 +20,7 @@ ALL = "all"
 PROTOCOLS: tuple[EvaluationProtocol, ...] = (
     ColdUserProtocol(),
     ColdItemProtocol(),
+    BothColdProtocol(),
     TimeProtocol(),
     RatingsProtocol("ratings"),
     RatingsProtocol("ratings-new-items"),

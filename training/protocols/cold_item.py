@@ -32,7 +32,7 @@ from training.summary import summarise
 from training.tasks import positives
 
 PROTOCOL = "cold-item"
-_CODE = (
+CODE = (
     "items/content.py",
     "items/fold_in.py",
     "items/popularity.py",
@@ -83,7 +83,10 @@ def run_method(
     method.fit(data)
     fitted_s = clock()
     figures_nVUM = np.stack(
-        [measure(spec.name, method.ranker(test.supports.head(n), n), test, n) for n in data.sizes]
+        [
+            measure(spec.name, method.embed(test.supports.head(n), n).rank, test, n)
+            for n in data.sizes
+        ]
     )
     return MethodRun(
         method=spec.name,
@@ -128,7 +131,7 @@ def run_cold_item(request: Request, methods: Sequence[MethodSpec[ItemMethod]]) -
         methods,
         protocol=PROTOCOL,
         conditions={"split": kind},
-        code=_CODE,
+        code=CODE,
         split=lambda seed: split_cold_items(dataset, seed, kind),
         run=run_method,
     )

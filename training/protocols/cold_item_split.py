@@ -27,8 +27,9 @@ SUPPORT_SIZES = (0, 1, 3, 5, 10)
 _COLD_SHARE = 0.2
 _HELD_OUT_SHARE = 0.2
 _DAY_MS = 86_400_000
-_FOLDS: dict[SplitKind, int] = {"random": 3, "time": 2}
-_NESTED = 1_000_003
+FOLDS: dict[SplitKind, int] = {"random": 3, "time": 2}
+"""Validation folds of each kind of split."""
+NESTED = 1_000_003
 """Added to the seed of validation folds, so that they are drawn anew."""
 
 
@@ -90,12 +91,12 @@ def split_cold_items(dataset: Dataset, seed: int, kind: SplitKind) -> ColdItemSp
         raise DataError(
             f"{dataset.name}: --split time needs timestamps and there are none; use --split random"
         )
-    train, cold, held_out = _parts(events, kind, seed, fold=0)
+    train, cold, held_out = split_events(events, kind, seed, fold=0)
     folds = tuple(
-        _data_and_task(dataset, *_parts(train, kind, seed + _NESTED, fold), (), seed)
-        for fold in range(_FOLDS[kind])
+        data_and_task(dataset, *split_events(train, kind, seed + NESTED, fold), (), seed)
+        for fold in range(FOLDS[kind])
     )
-    data, test = _data_and_task(dataset, train, cold, held_out, folds, seed)
+    data, test = data_and_task(dataset, train, cold, held_out, folds, seed)
     for part, task in (("test", test), *(("validation", task) for _, task in folds)):
         if not len(task.users_U):
             raise DataError(
@@ -122,7 +123,9 @@ def positive_events(dataset: Dataset, rng: np.random.Generator) -> Events:
     return Events(user_E[order], item_E[order], time_E[order], dataset.n_users, dataset.n_items)
 
 
-def _parts(events: Events, kind: SplitKind, seed: int, fold: int) -> tuple[Events, Events, Events]:
+def split_events(
+    events: Events, kind: SplitKind, seed: int, fold: int
+) -> tuple[Events, Events, Events]:
     """Training events, those of cold items, and the held-out ones of warm items.
 
     Folds of one seed have different cold items.
@@ -149,7 +152,7 @@ def _cold_items(
     return cold_N
 
 
-def _data_and_task(
+def data_and_task(
     dataset: Dataset,
     train: Events,
     cold: Events,
@@ -185,13 +188,13 @@ def _task(supports: ItemSupports, cold: Events, train: Events, held_out: Events)
     return ColdItemTask(
         supports,
         users_U,
-        _joined(train, support).take(users_U),
-        _joined(query, held_out).take(users_U),
+        joined(train, support).take(users_U),
+        joined(query, held_out).take(users_U),
         candidates_N,
     )
 
 
-def _joined(one: Events, other: Events) -> Histories:
+def joined(one: Events, other: Events) -> Histories:
     """The pairs of both by user; the order within a user means nothing."""
     users = np.concatenate([one.user_E, other.user_E])
     items = np.concatenate([one.item_E, other.item_E])

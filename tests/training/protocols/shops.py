@@ -5,10 +5,17 @@ from pathlib import Path
 import numpy as np
 
 USERS, ITEMS, PER_USER = 160, 80, 16
+"""Of a shop as it is made where nothing else is asked."""
 
 
 def write_shop(
-    directory: Path, seed: int = 0, *, permuted: bool = False, timed: bool = True
+    directory: Path,
+    seed: int = 0,
+    *,
+    permuted: bool = False,
+    timed: bool = True,
+    items: int = ITEMS,
+    per_user: int = PER_USER,
 ) -> Path:
     """Even users take items of the one kind, odd users of the other, popular ones more often.
 
@@ -17,21 +24,23 @@ def write_shop(
         seed: of the draws.
         permuted: users take items of either kind.
         timed: whether interactions have timestamps.
+        items: in the catalogue, half of each kind.
+        per_user: interactions of every user.
     """
     rng = np.random.default_rng(seed)
     directory.mkdir(parents=True)
-    kind = rng.permutation(np.arange(ITEMS) % 2)
-    pull = rng.gamma(2.0, size=ITEMS)
+    kind = rng.permutation(np.arange(items) % 2)
+    pull = rng.gamma(2.0, size=items)
     lines = ["user_id,item_id" + (",timestamp" if timed else "")]
     for user in range(USERS):
-        allowed = np.arange(ITEMS) if permuted else np.flatnonzero(kind == user % 2)
+        allowed = np.arange(items) if permuted else np.flatnonzero(kind == user % 2)
         chance = pull[allowed] / pull[allowed].sum()
-        taken = rng.choice(allowed, PER_USER, replace=False, p=chance)
+        taken = rng.choice(allowed, per_user, replace=False, p=chance)
         start = int(rng.integers(0, 200 * 86_400))
         for at, item in enumerate(taken):
             time = f",{1_000_000_000 + start + 60 * at}" if timed else ""
-            lines.append(f"u{user:03d},i{item:02d}{time}")
+            lines.append(f"u{user:03d},i{item:03d}{time}")
     (directory / "interactions.csv").write_text("\n".join(lines) + "\n")
-    rows = [f"i{i:02d},{'red' if kind[i] else 'blue'}" for i in range(ITEMS)]
+    rows = [f"i{i:03d},{'red' if kind[i] else 'blue'}" for i in range(items)]
     (directory / "items.csv").write_text("\n".join(["item_id,colour", *rows]) + "\n")
     return directory

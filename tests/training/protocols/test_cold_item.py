@@ -13,7 +13,7 @@ from training.cli import run
 from training.datasets import Dataset, load
 from training.errors import DataError, SettingError
 from training.evaluate import Evaluation
-from training.items.task import ColdItemData, ItemMethod, ItemSupports, Ranker, measure
+from training.items.task import ColdItemData, Embedding, ItemMethod, ItemSupports, measure
 from training.protocols.cold_item import METHODS, parse_split, run_cold_item, run_method
 from training.protocols.cold_item_split import ColdItemSplit, Events, split_cold_items
 from training.protocols.protocol import Request
@@ -35,7 +35,7 @@ class Fixed:
 
     name = "fixed"
 
-    def __init__(self, scores_UN: NDArray[np.float32] | None = None) -> None:
+    def __init__(self, scores_UN: NDArray[np.float32]) -> None:
         self.scores_UN = scores_UN
         self.data: ColdItemData | None = None
         self.supports: list[ItemSupports] = []
@@ -43,15 +43,13 @@ class Fixed:
     def fit(self, data: ColdItemData) -> None:
         self.data = data
 
-    def ranker(self, supports: ItemSupports, n: int) -> Ranker:
+    def embed(self, supports: ItemSupports, n: int) -> Embedding:
         self.supports.append(supports)
+        items_NN = np.eye(self.scores_UN.shape[1], dtype=np.float32)
+        return Embedding(self.scores_UN, items_NN, np.zeros(len(items_NN), np.bool_))
 
-        def rank(users_B: NDArray[np.integer]) -> NDArray[np.float32]:
-            assert self.scores_UN is not None
-            scores_BN: NDArray[np.float32] = self.scores_UN[users_B]
-            return scores_BN
-
-        return rank
+    def embed_fold(self, fold: int, supports: ItemSupports, n: int) -> Embedding:
+        return self.embed(supports, n)
 
     def validation(self, n: int) -> float:
         return 0.5
@@ -149,10 +147,10 @@ def test_an_oracle_is_perfect_and_noise_is_at_chance(split: ColdItemSplit) -> No
     test = split.test
     truth = np.zeros((160, 80), dtype=np.float32)
     truth[test.users_U[test.query.user_E], test.query.item_E] = 1.0
-    oracle = measure("oracle", Fixed(truth).ranker(test.supports, 0), test, 0)
+    oracle = measure("oracle", Fixed(truth).embed(test.supports, 0).rank, test, 0)
     assert oracle[[0, 2], :, 0].min() == pytest.approx(1.0)
     noise = np.random.default_rng(0).random((160, 80), dtype=np.float32)
-    random = measure("random", Fixed(noise).ranker(test.supports, 0), test, 0)
+    random = measure("random", Fixed(noise).embed(test.supports, 0).rank, test, 0)
     assert random[0, :, 0].mean() < 0.25
 
 
@@ -162,7 +160,7 @@ def test_inflating_cold_items_costs(split: ColdItemSplit) -> None:
     truth = np.zeros((160, 80), dtype=np.float32)
     truth[test.users_U[test.query.user_E], test.query.item_E] = 1.0
     truth[:, test.cold_N] += 2.0
-    inflated = measure("inflated", Fixed(truth).ranker(test.supports, 0), test, 0)
+    inflated = measure("inflated", Fixed(truth).embed(test.supports, 0).rank, test, 0)
     assert inflated[2, :, 0].mean() == pytest.approx(1.0)
     assert inflated[0, :, 0].mean() < 0.9
 
