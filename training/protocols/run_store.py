@@ -4,11 +4,13 @@ Knows nothing of protocols. A run is found again only under the same data, setti
 library versions; a damaged file counts as none.
 """
 
+import ast
 import hashlib
 import json
 import os
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -27,8 +29,9 @@ _BASELINE_CODE = (
     "metrics.py",
     "tasks.py",
 )
-_NEVER_CODE = ("cli.py", "demo.py", "evaluate.py", "progress.py", "report.py", "summary.py")
+_NEVER_CODE = ("cli.py", "demo.py", "evaluate.py", "progress.py", "report/", "summary.py")
 """Shows figures or pools them, and moves none."""
+_REGISTRY = "protocols/registry.py"
 _LIBRARIES = ("numpy", "scipy", "scikit-learn", "implicit", "torch", "recsvc")
 
 
@@ -49,24 +52,62 @@ def library_versions() -> dict[str, str]:
     return found
 
 
-def code_hash(is_baseline: bool, protocol_code: Sequence[str] = ()) -> str:
+def code_hash(is_baseline: bool, protocol_code: Sequence[str]) -> str:
     """Hash of the source files that can move a figure.
 
     Args:
-        is_baseline: the code of our own model counts for all other methods only.
+        is_baseline: the code of our own models counts for all other methods only: whatever the
+            protocol imports, directly or not.
         protocol_code: files or folders of the protocol itself, relative to `training/`; what
             other protocols are made of does not count.
     """
+    return _code_hash(is_baseline, tuple(protocol_code))
+
+
+@cache  # the code that runs is the code that was there when the process began
+def _code_hash(is_baseline: bool, protocol_code: tuple[str, ...]) -> str:
     root = Path(training.__file__).parent
+    files = {path.relative_to(root).as_posix() for path in root.rglob("*.py")}
+    own = {name for name in files if name.startswith(protocol_code)}
+    counted = set(own)
+    if is_baseline:
+        counted |= {name for name in files if name.startswith(_BASELINE_CODE)}
+    else:
+        reached = _reached(root, own)
+        counted |= {name for name in reached if not name.startswith(("protocols/", *_NEVER_CODE))}
+        counted |= reached & {_REGISTRY}
     digest = hashlib.sha256(Path(recsvc.contract.schema.__file__).read_bytes())
-    for path in sorted(root.rglob("*.py")):
-        relative = path.relative_to(root).as_posix()
-        own = relative.startswith(tuple(protocol_code))
-        shared = relative.startswith(_BASELINE_CODE) if is_baseline else True
-        other = relative.startswith(("protocols/", *_NEVER_CODE))
-        if own or (shared and not other):
-            digest.update(relative.encode() + path.read_bytes())
+    for name in sorted(counted):
+        digest.update(name.encode() + (root / name).read_bytes())
     return digest.hexdigest()
+
+
+def _reached(root: Path, start: Iterable[str]) -> set[str]:
+    """Files of `training/` that some of its files import, directly or not, and those themselves."""
+    reached: set[str] = set()
+    waiting = list(start)
+    while waiting:
+        name = waiting.pop()
+        if name not in reached:
+            reached.add(name)
+            waiting += _imported(root, name)
+    return reached
+
+
+def _imported(root: Path, name: str) -> Iterator[str]:
+    """Files of `training/` that a file imports, also inside of functions."""
+    for node in ast.walk(ast.parse((root / name).read_bytes())):
+        modules: list[str] = []
+        if isinstance(node, ast.ImportFrom) and node.module is not None:
+            modules = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            modules = [alias.name for alias in node.names]
+        for module in modules:
+            package, *parts = module.split(".")
+            if package == training.__name__:
+                places = ["/".join(parts[: i + 1]) for i in range(len(parts))]
+                files = [f"{at}{ending}" for at in places for ending in (".py", "/__init__.py")]
+                yield from (file for file in files if (root / file).is_file())
 
 
 class RunStore:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import training
 from training.baselines.popularity import LatePopularity, Popularity
 from training.datasets import Dataset
 from training.evaluate import Evaluation
@@ -14,7 +15,9 @@ from training.methods import Method
 from training.protocols.cold_user import run_cold_user
 from training.protocols.protocol import Request
 from training.protocols.registry import MethodSpec
-from training.protocols.run_store import RunStore, code_hash
+from training.protocols.run_store import RunStore, _reached, code_hash
+
+COLD_USER = ["protocols/cold_user.py"]
 
 
 class Counted:
@@ -114,14 +117,22 @@ def test_a_stored_run_comes_back_whole(tmp_path: Path, tastes: Dataset, counted:
 
 def test_code_of_baselines_is_part_of_all_code() -> None:
     """A baseline's runs outlive a change of the model, so the two hashes differ."""
-    assert code_hash(is_baseline=True) != code_hash(is_baseline=False)
-    assert code_hash(is_baseline=True) == code_hash(is_baseline=True)
+    assert code_hash(True, COLD_USER) != code_hash(False, COLD_USER)
+    assert code_hash(True, COLD_USER) == code_hash(True, COLD_USER)
 
 
 def test_only_the_protocols_own_code_counts() -> None:
     """A change in one protocol leaves the finished runs of the others as they are."""
     own, other = (code_hash(True, [f"protocols/{name}.py"]) for name in ("cold_user", "table"))
-    assert len({own, other, code_hash(True)}) == 3
+    assert len({own, other, code_hash(True, [])}) == 3
+
+
+def test_code_is_found_through_imports() -> None:
+    """What a protocol can reach counts for our models, also inside of functions; nothing else."""
+    reached = _reached(Path(training.__file__).parent, COLD_USER)
+    assert {"inner_loop.py", "outer_loop.py", "tasks.py", "kernel/method.py"} <= reached
+    assert {"datasets/__init__.py", "datasets/load.py", "protocols/registry.py"} <= reached
+    assert not reached & {"retrain.py", "cli.py", "protocols/table.py", "protocols/ratings.py"}
 
 
 def test_nothing_in_a_stored_run_is_unpickled(
