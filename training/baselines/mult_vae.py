@@ -34,7 +34,7 @@ class MultVAE:
 
     name = "mult-vae"
     axes: Mapping[str, Sequence[float]] = {
-        "dropout": (0.3, 0.5, 0.7, 0.85, 0.95),
+        "dropout": (0.3, 0.5, 0.7, 0.85, 0.95, 0.98),
         "beta": (0.0, 0.1, 0.3, 1.0),
         "dims": (32.0, 64.0, 128.0),
         "steps": (125.0, 250.0, 500.0, 1000.0, 2000.0),

@@ -109,7 +109,10 @@ def _lines(document: Document, rows: Mapping[Series, Mapping[int, Row]], label: 
     """A line and an interval band a method."""
     positions = {n: i for i, n in enumerate(document.sizes)}
     figure, axes = _axes()
-    for s, row in reversed(list(rows.items())):
+    order = list(rows)[::-1]
+    order.sort(key=lambda s: s.is_own)  # our own lines last, so that they lie on top
+    for s in order:
+        row = rows[s]
         x = [positions[n] for n in row]
         low, high, mean = ([c[k] for c in row.values()] for k in ("low", "high", "mean"))
         width, alpha = (2.6, 0.18) if s.is_own else (1.4, 0.06)
