@@ -2,8 +2,8 @@
 
 Knows nothing of how items were split. Learned: the prior from content, its precision (from its
 leave-one-out errors on warm items, so that a support moves a vector most where content says
-least), and for each support size how much an interaction, an exposure and the prior weigh, where
-exposure counts from, and how scores of cold items relate to those of warm ones. These settings are
+least), and for each support size how much an interaction and the prior weigh, where exposure
+counts from, and how scores of cold items relate to those of warm ones. These settings are
 found on cross-fitted folds of training items, each with a space of its own that never saw them.
 
 A cold item's score is tau |u|^-q u . v. Vectors of warm items were fitted to the very users that
@@ -40,22 +40,15 @@ AXES: Mapping[str, Sequence[float]] = {
     "prior": (0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.6, 8.0),
     "strength": (0.003, 0.006, 0.012, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6),
     "weight": (1.0, 2.0, 4.0, 8.0, 16.0),
-    "exposure": (0.25, 0.5, 1.0, 2.0, 4.0),
-    "rate_power": (0.0, 0.3, 0.6, 1.0, 1.4),
-    "activity_power": (0.0, 0.5, 1.0),
     "norm_power": (0.0, 0.2, 0.4, 0.6, 0.8),
     "scale": (0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5),
-    "from_first": (0.0, 1.0),
     "flatness": (0.0, 0.25, 0.5, 0.75, 1.0),
 }
-"""Settings that are searched for each support size; `from_first` for all of them at once."""
+"""Settings that are searched for each support size."""
 START: Mapping[str, float] = {
     "prior": 2.8,
     "strength": 0.025,
     "weight": 4.0,
-    "exposure": 1.0,
-    "rate_power": 0.3,
-    "activity_power": 0.0,
     "norm_power": 0.0,
     "scale": 1.0,
     "from_first": 0.0,
@@ -71,7 +64,6 @@ LATE_START: Mapping[str, float] = {
 }
 """Where the other summit is: items that appear late, their exposure counted from then on."""
 _WITHOUT_SUPPORT = ("prior", "norm_power", "flatness")
-_OF_TIME = ("exposure", "rate_power")
 
 Settings = Mapping[str, float]
 
@@ -91,16 +83,12 @@ class ItemSpace:
     """v0 of every item, well-known warm items weighing more."""
     flat_prior_ND: torch.Tensor
     """The same, all warm items weighing alike: items of a recent cohort are seldom well known."""
-    log_popularity_N: torch.Tensor
-    """Log of the interactions that content expects of every item."""
     gram_D: torch.Tensor
-    norms_U: torch.Tensor
-    """Norms of the user vectors over their mean, bounded away from 0."""
     visits: float
 
 
 def item_space(data: ColdItemData, space: Space, weights: Mapping[str, float]) -> ItemSpace:
-    """The content prior, its precision and the popularity that it expects, for a given space.
+    """The content prior and its precision for a given space.
 
     Args:
         data: what the space was fitted to.
@@ -114,27 +102,21 @@ def item_space(data: ColdItemData, space: Space, weights: Mapping[str, float]) -
     # Errors count by what they do to scores: |U (v - v0)|^2.
     root_DD = score_metric(space)
     scored_WD = space.items_ND[warm_W].astype(np.float64) @ root_DD
-    targets_WD = np.column_stack([scored_WD, np.log(counts_W + 0.5)])
     ridge = ContentRidge(expanded_NE, blocks, warm_W)
-    prior = ridge.fit(targets_WD, weights, noise_W)
-    predicted_ND = prior.predict(expanded_NE)
+    prior = ridge.fit(scored_WD, weights, noise_W)
     flat_ND = ridge.fit(scored_WD, weights).predict(expanded_NE)
-    residual_WD = unscored(root_DD, prior.residual_WD[:, :-1])
+    residual_WD = unscored(root_DD, prior.residual_WD)
     # Well-known vectors tell more of what content leaves open.
     known_W1 = (1.0 / np.sqrt(noise_W))[:, None]
     to_users_DD, to_items_DD, gram_D = common_basis(space.gram_DD, residual_WD * known_W1)
-    prior_ND = unscored(root_DD, predicted_ND[:, :-1])
-    norm_U = np.linalg.norm(space.users_UD, axis=1)
-    mean = max(float(norm_U.mean()), 1e-9)
+    prior_ND = unscored(root_DD, prior.predict(expanded_NE))
     return ItemSpace(
         space=space,
         basis_DD=_tensor(to_users_DD),
         users_UD=_tensor(space.users_UD @ to_users_DD.T),
         prior_ND=_tensor(prior_ND @ to_items_DD.T),
         flat_prior_ND=_tensor(unscored(root_DD, flat_ND) @ to_items_DD.T),
-        log_popularity_N=_tensor(predicted_ND[:, -1]),
         gram_D=_tensor(gram_D),
-        norms_U=_tensor(np.maximum(norm_U / mean, 0.05)),
         visits=data.visits,
     )
 
@@ -206,7 +188,7 @@ def choose_settings(
     Where exposure counts from is a property of the items, so it is one choice for all sizes.
     """
     starts = (START, LATE_START) if has_time else (START,)
-    found = [_search_sizes(folds, tasks, sizes, start, has_time=has_time) for start in starts]
+    found = [_search_sizes(folds, tasks, sizes, start) for start in starts]
     return max(found, key=lambda chosen: float(np.mean([v for _, v in chosen.values()])))
 
 
@@ -215,16 +197,12 @@ def _search_sizes(
     tasks: Sequence[ColdItemTask],
     sizes: Sequence[int],
     start: Settings,
-    *,
-    has_time: bool,
 ) -> Chosen:
     """Search each size from where the one before it ended."""
     chosen: Chosen = {}
     for n in sizes:
         free = set(AXES) if n > 0 else set(_WITHOUT_SUPPORT)
-        free -= set() if has_time else set(_OF_TIME)
-        axes = {k: values if k in free else [start[k]] for k, values in AXES.items()}
-        axes["from_first"] = [start["from_first"]]
+        axes = {k: AXES[k] if k in free else [start[k]] for k in start}
 
         def figure(settings: Settings, n: int = n) -> float:
             found = [
@@ -245,15 +223,12 @@ def adapted(model: ItemSpace, supports: ItemSupports, settings: Settings) -> tor
     users_IS = torch.from_numpy(np.maximum(supports.users_IS, 0).astype(np.int64))
     known_IS = torch.from_numpy((supports.users_IS != PADDING).astype(np.float32))
     origin = "first" if settings["from_first"] else "start"
-    # A user who takes much says less by taking one more.
-    weight_IS = known_IS * model.norms_U[users_IS] ** -settings["activity_power"]
     flat = settings["flatness"]
     prior_ID = (1.0 - flat) * model.prior_ND[items] + flat * model.flat_prior_ND[items]
     return adapt_items(
-        prior_ID,
-        model.log_popularity_N[items],
+        settings["prior"] * prior_ID,
         model.users_UD[users_IS],
-        weight_IS,
+        known_IS,
         _tensor(supports.exposure(origin, model.visits)),
         model.gram_D,
         parameters(settings, float(model.gram_D.mean())),
@@ -264,10 +239,7 @@ def parameters(settings: Settings, gram: float) -> AdaptParameters:
     """Settings as the posterior's parameters; the strength is in units of the mean Gram."""
     return AdaptParameters(
         log_weight=torch.tensor(np.log(settings["weight"]), dtype=torch.float32),
-        log_exposure=torch.tensor(np.log(settings["exposure"]), dtype=torch.float32),
         log_strength=torch.tensor(np.log(settings["strength"] * gram), dtype=torch.float32),
-        log_prior=torch.tensor(np.log(settings["prior"]), dtype=torch.float32),
-        rate_power=torch.tensor(settings["rate_power"], dtype=torch.float32),
     )
 
 

@@ -27,7 +27,7 @@ SUPPORT_SIZES = (0, 1, 3, 5, 10)
 _COLD_SHARE = 0.2
 _HELD_OUT_SHARE = 0.2
 _DAY_MS = 86_400_000
-FOLDS: dict[SplitKind, int] = {"random": 3, "time": 2}
+FOLDS: dict[SplitKind, int] = {"random": 5, "time": 2}
 """Validation folds of each kind of split."""
 NESTED = 1_000_003
 """Added to the seed of validation folds, so that they are drawn anew."""

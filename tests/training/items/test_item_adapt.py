@@ -12,8 +12,8 @@ from training.items.adapt import AdaptParameters, adapt_items
 ITEMS, ROWS, DIMS = 5, 4, 3
 
 
-def parameters(rate_power: float = 0.0) -> AdaptParameters:
-    values = (np.log(3.0), np.log(0.7), np.log(2.0), np.log(1.5), rate_power)
+def parameters() -> AdaptParameters:
+    values = (np.log(3.0), np.log(2.0))
     return AdaptParameters(*(torch.tensor(v, dtype=torch.float32) for v in values))
 
 
@@ -26,7 +26,6 @@ def inputs(seed: int = 0) -> dict[str, Any]:
     weight_IS = (draw(ITEMS, ROWS) > 0.3).float()
     return {
         "prior_ID": draw(ITEMS, DIMS) - 0.5,
-        "log_popularity_I": draw(ITEMS),
         "support_ISD": draw(ITEMS, ROWS, DIMS) - 0.5,
         "weight_IS": weight_IS,
         "exposure_I": draw(ITEMS),
@@ -39,10 +38,8 @@ def exact(at: dict[str, Any], item: int) -> Tensor:
     weights = at["weight_IS"][item]
     rows = at["support_ISD"][item]
     left = 3.0 * rows.T @ torch.diag(weights) @ rows
-    left += torch.diag(at["exposure_I"][item] * 0.7 * at["gram_D"]) + 2.0 * torch.eye(DIMS)
-    solved: Tensor = torch.linalg.solve(
-        left, 4.0 * weights @ rows + 2.0 * 1.5 * at["prior_ID"][item]
-    )
+    left += torch.diag(at["exposure_I"][item] * at["gram_D"]) + 2.0 * torch.eye(DIMS)
+    solved: Tensor = torch.linalg.solve(left, 4.0 * weights @ rows + 2.0 * at["prior_ID"][item])
     return solved
 
 
@@ -64,12 +61,12 @@ def test_two_steps_come_close() -> None:
 
 
 def test_without_support_and_exposure_the_prior_stays() -> None:
-    """An item that nobody met keeps its scaled prior exactly."""
+    """An item that nobody met keeps its prior exactly."""
     at = inputs()
     at["weight_IS"] = torch.zeros(ITEMS, ROWS)
     at["exposure_I"] = torch.zeros(ITEMS)
     found = adapt_items(**at, parameters=parameters())
-    torch.testing.assert_close(found, 1.5 * at["prior_ID"])
+    torch.testing.assert_close(found, at["prior_ID"])
 
 
 def test_an_empty_support_is_an_ordinary_one() -> None:
@@ -85,40 +82,29 @@ def test_an_empty_support_is_an_ordinary_one() -> None:
 def test_padding_changes_nothing() -> None:
     """A row of weight zero is as no row."""
     at = inputs(2)
-    found = adapt_items(**at, parameters=parameters(0.5))
+    found = adapt_items(**at, parameters=parameters())
     at["support_ISD"] = torch.cat([at["support_ISD"], torch.full((ITEMS, 2, DIMS), 7.0)], dim=1)
     at["weight_IS"] = torch.cat([at["weight_IS"], torch.zeros(ITEMS, 2)], dim=1)
-    torch.testing.assert_close(adapt_items(**at, parameters=parameters(0.5)), found)
+    torch.testing.assert_close(adapt_items(**at, parameters=parameters()), found)
 
 
 def test_a_batch_is_its_singles() -> None:
     """Every item adapts alone."""
     at = inputs(3)
-    found = adapt_items(**at, parameters=parameters(0.5))
+    found = adapt_items(**at, parameters=parameters())
     for item in range(ITEMS):
         one = {k: v if k == "gram_D" else v[item : item + 1] for k, v in at.items()}
-        torch.testing.assert_close(adapt_items(**one, parameters=parameters(0.5))[0], found[item])
-
-
-def test_a_faster_rate_lifts_the_prior() -> None:
-    """Taken more often than content expects: the prior grows by the shrunk rate."""
-    at = inputs()
-    at["support_ISD"] = torch.zeros(ITEMS, ROWS, DIMS)
-    at["weight_IS"] = torch.ones(ITEMS, ROWS)
-    at["exposure_I"] = torch.zeros(ITEMS)
-    found = adapt_items(**at, parameters=parameters(1.0))
-    torch.testing.assert_close(found, 1.5 * (1 + ROWS) * at["prior_ID"])
+        torch.testing.assert_close(adapt_items(**one, parameters=parameters())[0], found[item])
 
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_it_differentiates(seed: int) -> None:
     """The gradient with respect to the prior's strength agrees with finite differences."""
     at = {k: v.double() for k, v in inputs(seed).items()}
-    fixed = [torch.tensor(v, dtype=torch.float64) for v in (1.0, 0.1, 0.4, 0.3)]
+    log_weight = torch.tensor(1.0, dtype=torch.float64)
 
     def total(log_strength: Tensor) -> Tensor:
-        a, r, s, power = fixed
-        return adapt_items(**at, parameters=AdaptParameters(a, r, log_strength, s, power)).sum()
+        return adapt_items(**at, parameters=AdaptParameters(log_weight, log_strength)).sum()
 
     start = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(total, (start,))
