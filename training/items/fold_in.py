@@ -14,7 +14,6 @@ Shape legend: I cold items, W warm items, N items, S support rows, D dims, B use
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from operator import itemgetter
 from typing import Any, Literal
 
@@ -23,31 +22,24 @@ from numpy.typing import NDArray
 
 from training.baselines.search import search
 from training.items.content import ContentRidge, expand
-from training.items.space import Space, fit_space
-from training.items.task import (
-    ColdItemData,
-    ColdItemTask,
-    Embedding,
-    ItemSupports,
-    measure,
-    quality,
+from training.items.embedding import Embedding
+from training.items.space import Space, score_metric, unscored
+from training.items.task import ColdItemData, ColdItemTask, ItemSupports
+from training.items.tuning import (
+    TUNING_USERS,
+    choose_space,
+    content_weights,
+    fold_space,
+    mean_quality,
 )
 from training.tasks import PADDING
 
 PriorKind = Literal["knn", "ridge", "blocks"]
 
-SPACES: Mapping[str, Sequence[float]] = {
-    "dims": (16.0, 32.0, 64.0, 128.0),
-    "l2": (0.3, 1.0, 3.0, 10.0, 30.0, 100.0),
-}
-_SPACE_START = {"dims": 32.0, "l2": 10.0}
 _SCALES = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0)
 _STRENGTHS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 _WEIGHTS = (2.0, 7.0, 20.0, 60.0)
 _NEIGHBOURS = (5.0, 20.0, 60.0)
-TUNING_USERS = 500
-"""Users of each fold that settings are chosen on."""
-
 Settings = Mapping[str, float]
 
 
@@ -180,65 +172,6 @@ def _embedding(fitted: Fitted, supports: ItemSupports, settings: Settings) -> Em
     cold_N = np.zeros(len(vectors_ND), dtype=np.bool_)
     cold_N[supports.items_I] = True
     return Embedding(fitted.space.users_UD, vectors_ND, cold_N)
-
-
-def score_metric(space: Space) -> NDArray[np.float64]:
-    """A root of the Gram matrix: errors of vectors times it are errors of scores, (D, D)."""
-    ridge = 1e-6 * float(np.trace(space.gram_DD)) + 1e-12
-    root_DD = np.linalg.cholesky(space.gram_DD + ridge * np.eye(space.dims))
-    return np.asarray(root_DD, dtype=np.float64)
-
-
-def unscored(root_DD: NDArray[np.float64], scored_RD: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Vectors back from the metric of scores, (R, D)."""
-    return np.asarray(np.linalg.solve(root_DD.T, scored_RD.T).T, dtype=np.float64)
-
-
-def mean_quality(
-    name: str, embeddings: Sequence[Embedding], tasks: Sequence[ColdItemTask], n: int
-) -> float:
-    """`quality` averaged over the folds."""
-    figures = [quality(measure(name, e.rank, t, n)) for e, t in zip(embeddings, tasks, strict=True)]
-    return float(np.mean(figures))
-
-
-@lru_cache(maxsize=2)
-def choose_space(data: ColdItemData) -> dict[str, float]:
-    """Width and ridge strength of the space: those that rank held-out warm items best.
-
-    Cold items take no part, so one choice serves every method, and is made once for them all.
-    """
-    fold, task = data.folds[0]
-    sample = task.sample(TUNING_USERS, data.seed)
-
-    def figure(settings: Settings) -> float:
-        space = fold_space(fold, int(settings["dims"]), settings["l2"])
-        found = Embedding(space.users_UD, space.items_ND, sample.cold_N)
-        return float(measure("space", found.rank, sample, 0)[0, :, 0].mean())
-
-    chosen, _ = search(SPACES, (_SPACE_START,), figure, sweeps=1)
-    return chosen
-
-
-@lru_cache(maxsize=8)
-def fold_space(data: ColdItemData, dims: int, l2: float) -> Space:
-    """The space of a split's training interactions; the methods of a run share it."""
-    return fit_space(data.train, dims, l2, data.seed)
-
-
-@lru_cache(maxsize=4)
-def content_weights(
-    data: ColdItemData, dims: int, l2: float, *, weighted: bool
-) -> dict[str, float]:
-    """How much each column says of an item's vector, from all warm items of the training part."""
-    space = fold_space(data, dims, l2)
-    expanded_NE, blocks = expand(data.item_features, data.item_schema)
-    warm_W = data.warm.items_I
-    return ContentRidge(expanded_NE, blocks, warm_W).choose_weights(
-        space.items_ND[warm_W] @ score_metric(space),
-        np.random.default_rng([data.seed, 7]),
-        weighted=weighted,
-    )
 
 
 def folded(

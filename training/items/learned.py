@@ -23,17 +23,16 @@ from numpy.typing import NDArray
 from training.baselines.search import search
 from training.items.adapt import AdaptParameters, adapt_items
 from training.items.content import ContentRidge, expand, noise_of
-from training.items.fold_in import (
+from training.items.embedding import Embedding
+from training.items.space import Space, common_basis, score_metric, unscored
+from training.items.task import ColdItemData, ColdItemTask, ItemSupports
+from training.items.tuning import (
     TUNING_USERS,
     choose_space,
     content_weights,
     fold_space,
     mean_quality,
-    score_metric,
-    unscored,
 )
-from training.items.space import Space
-from training.items.task import ColdItemData, ColdItemTask, Embedding, ItemSupports
 from training.tasks import PADDING
 
 AXES: Mapping[str, Sequence[float]] = {
@@ -119,24 +118,6 @@ def item_space(data: ColdItemData, space: Space, weights: Mapping[str, float]) -
         gram_D=_tensor(gram_D),
         visits=data.visits,
     )
-
-
-def common_basis(
-    gram_DD: NDArray[np.float64], residual_WD: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Bases for users and items in which the residuals' precision is I and the Gram diagonal.
-
-    Returns:
-        Maps of users and of items, (D, D) each, with users . items unchanged; the Gram's
-        diagonal, (D,).
-    """
-    dims = len(gram_DD)
-    covariance_DD = residual_WD.T @ residual_WD / max(len(residual_WD), 1)
-    covariance_DD += 1e-3 * np.trace(covariance_DD) / dims * np.eye(dims)
-    root_DD = np.linalg.cholesky(np.linalg.inv(covariance_DD))
-    inverse_DD = np.linalg.inv(root_DD)
-    gram_D, turn_DD = np.linalg.eigh(inverse_DD @ gram_DD @ inverse_DD.T)
-    return turn_DD.T @ inverse_DD, turn_DD.T @ root_DD.T, np.maximum(gram_D, 0.0)
 
 
 class AdaptedItems:

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from training.baselines.search import search
-from training.items.fold_in import TUNING_USERS, mean_quality
-from training.items.task import ColdItemData, Embedding, ItemSupports
+from training.items.embedding import Embedding
+from training.items.task import ColdItemData, ItemSupports
+from training.items.tuning import TUNING_USERS, mean_quality
 
 _AXES: Mapping[str, Sequence[float]] = {
     "scale": (0.1, 0.3, 1.0, 3.0, 10.0),

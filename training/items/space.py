@@ -64,3 +64,33 @@ def fit_space(train: Histories, dims: int, l2: float, seed: int) -> Space:
     users_UD[train.lengths_U == 0] = 0.0
     wide_UD = users_UD.astype(np.float64)
     return Space(users_UD, items_ND, wide_UD.T @ wide_UD)
+
+
+def score_metric(space: Space) -> NDArray[np.float64]:
+    """A root of the Gram matrix: errors of vectors times it are errors of scores, (D, D)."""
+    ridge = 1e-6 * float(np.trace(space.gram_DD)) + 1e-12
+    root_DD = np.linalg.cholesky(space.gram_DD + ridge * np.eye(space.dims))
+    return np.asarray(root_DD, dtype=np.float64)
+
+
+def unscored(root_DD: NDArray[np.float64], scored_RD: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Vectors back from the metric of scores, (R, D)."""
+    return np.asarray(np.linalg.solve(root_DD.T, scored_RD.T).T, dtype=np.float64)
+
+
+def common_basis(
+    gram_DD: NDArray[np.float64], residual_WD: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Bases for users and items in which the residuals' precision is I and the Gram diagonal.
+
+    Returns:
+        Maps of users and of items, (D, D) each, with users . items unchanged; the Gram's
+        diagonal, (D,).
+    """
+    dims = len(gram_DD)
+    covariance_DD = residual_WD.T @ residual_WD / max(len(residual_WD), 1)
+    covariance_DD += 1e-3 * np.trace(covariance_DD) / dims * np.eye(dims)
+    root_DD = np.linalg.cholesky(np.linalg.inv(covariance_DD))
+    inverse_DD = np.linalg.inv(root_DD)
+    gram_D, turn_DD = np.linalg.eigh(inverse_DD @ gram_DD @ inverse_DD.T)
+    return turn_DD.T @ inverse_DD, turn_DD.T @ root_DD.T, np.maximum(gram_D, 0.0)

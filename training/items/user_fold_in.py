@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.baselines.search import search
-from training.items.task import ColdItemTask, Embedding, Ranker, measure, quality
+from training.items.embedding import Embedding
+from training.items.task import ColdItemTask, Ranker, measure, quality
 from training.tasks import PADDING
 
 _AXES: Mapping[str, Sequence[float]] = {

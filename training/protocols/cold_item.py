@@ -34,10 +34,12 @@ from training.tasks import positives
 PROTOCOL = "cold-item"
 CODE = (
     "items/content.py",
+    "items/embedding.py",
     "items/fold_in.py",
     "items/popularity.py",
     "items/space.py",
     "items/task.py",
+    "items/tuning.py",
     "protocols/cold_item",
 )
 

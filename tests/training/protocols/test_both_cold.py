@@ -8,7 +8,7 @@ import pytest
 from tests.training.protocols.shops import write_shop
 from training.datasets import Dataset, load
 from training.errors import DataError
-from training.items.task import Embedding
+from training.items.embedding import Embedding
 from training.items.user_fold_in import folded_users
 from training.protocols.both_cold import (
     USER_SUPPORT,

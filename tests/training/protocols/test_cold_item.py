@@ -13,7 +13,8 @@ from training.cli import run
 from training.datasets import Dataset, load
 from training.errors import DataError, SettingError
 from training.evaluate import Evaluation
-from training.items.task import ColdItemData, Embedding, ItemMethod, ItemSupports, measure
+from training.items.embedding import Embedding
+from training.items.task import ColdItemData, ItemMethod, ItemSupports, measure
 from training.protocols.cold_item import METHODS, parse_split, run_cold_item, run_method
 from training.protocols.cold_item_split import ColdItemSplit, Events, split_cold_items
 from training.protocols.protocol import Request
