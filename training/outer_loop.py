@@ -24,7 +24,7 @@ from training.errors import SettingError, TrainingError
 from training.methods import ColdUserData, ColdUsers, measure, validation_users
 from training.model import ColdStartModel, ModelConfig, shrinkage, sparse_tensor
 from training.scoring import Scorer
-from training.tasks import Histories, draw_episodes
+from training.tasks import Histories, draw_episodes, representative_users
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -132,7 +132,7 @@ class MetaTrainer:
         self.train = Histories(
             train.indptr_U1, self.rows_N[train.item_E].astype(np.int32), len(self.codes_M)
         )
-        self.eligible_U = np.flatnonzero(train.lengths_U >= 2)
+        self.eligible_U = representative_users(train, data.window)
         if not len(self.eligible_U):
             raise TrainingError(
                 "no training user has two positive interactions; meta-training needs a support "
@@ -162,7 +162,7 @@ class MetaTrainer:
         )
         return ColdStartModel(
             model_config,
-            late_popularity_bias(self.train, self._data.window),
+            late_popularity_bias(self.train.take(self.eligible_U), self._data.window),
             _mean(self._data.train_features),
             _mean(self.item_features),
             c.seed,

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 PADDING = -1
 """Marks an empty support row in an array of item codes."""
 
+_REPRESENTATIVE = 100
+"""Users with a full window that are enough to learn from them alone."""
+
 
 @dataclass(frozen=True, slots=True)
 class Histories:
@@ -158,6 +161,19 @@ class Episodes:
     masked_row: NDArray[np.int64]
     masked_item: NDArray[np.int32]
     """Pairs that are no candidates: the whole window and what came before it."""
+
+
+def representative_users(histories: Histories, window: int) -> NDArray[np.int64]:
+    """Rows of the users whose episodes look like the use that is measured.
+
+    Those have a full window and something after it. Shorter histories end where the others'
+    queries begin: learning from their last items teaches what comes early. Where fewer than
+    `_REPRESENTATIVE` users have a full window, everyone with a support and a query counts.
+    """
+    full = np.flatnonzero(histories.lengths_U > window)
+    if len(full) >= _REPRESENTATIVE:
+        return full
+    return np.flatnonzero(histories.lengths_U >= 2)
 
 
 def draw_episodes(

@@ -17,7 +17,7 @@ from training.kernel.features import content_cosine, edge_features, join, traini
 from training.kernel.model import ItemKernel
 from training.kernel.pairs import Graph, count_pairs, recent, strongest
 from training.methods import ColdUserData, measure, validation_users
-from training.tasks import Episodes, draw_episodes
+from training.tasks import Episodes, draw_episodes, representative_users
 
 _BATCH_USERS = 256
 _MIN_STEPS = 16
@@ -91,7 +91,7 @@ class KernelTrainer:
             self._own, config.pairs_a_task / rows_a_task, np.random.default_rng([data.seed, 3])
         )
         self._cosine_E = content_cosine(self.graph, data.item_features)
-        self._eligible_U = np.flatnonzero(data.train.lengths_U >= 3)
+        self._eligible_U = representative_users(data.train, data.window)
         late_N = late_counts(data)
         self.prior_N = ((late_N + 0.5) / (late_N + 0.5).sum()).astype(np.float32)
         self.kernel = self._new_kernel()
