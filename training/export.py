@@ -69,6 +69,8 @@ class Exportable:
     """Edges between trained items, and how they join the vector."""
     kernel_parameters: dict[str, NDArray[Any]] = field(default_factory=dict)
     """What made the edges."""
+    report: str | None = None
+    """A page about the version, as HTML."""
 
     @property
     def kernel_spec(self) -> KernelSpec | None:
@@ -301,6 +303,8 @@ def _write_files(
     (staging / "item_ids.json").write_bytes(orjson.dumps(model.item_ids))
     (staging / "item_attributes.json").write_bytes(orjson.dumps({"columns": model.item_attributes}))
     (staging / "metrics.json").write_bytes(orjson.dumps(metrics, option=orjson.OPT_INDENT_2))
+    if model.report is not None:
+        (staging / "report.html").write_text(model.report, encoding="utf-8")
     rows = golden_rows(
         model.user_features_BF,
         model.user_prior_FD,

@@ -10,7 +10,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from importlib.metadata import version as package_version
 from pathlib import Path
@@ -35,6 +35,7 @@ from training.methods import ColdUserData, minimum_positives
 from training.outer_loop import Progress, TrainConfig, Trained
 from training.served import DEFAULT_KERNEL, ServedModel, train_served, validation_figures
 from training.tasks import Histories, automatic_window, positives
+from training.version_report import version_report
 
 SUPPORT_SIZES = (0, 1, 2, 3, 5, 10, 20)
 _VALIDATION_SHARE = 0.1
@@ -164,6 +165,10 @@ def fit(
     checkpoint = _checkpoint(registry, dataset, config, held_out)
     model = train_served(prepared.data, config, kernel, on_epoch, checkpoint)
     trained = model.trained
+    spec = _dataset_spec(dataset, prepared)
+    lineage = _lineage(prepared, model, config, parent, notes or {})
+    facts = spec.model_dump(include={"name", "users", "items", "interactions", "positives"})
+    report = version_report(model, prepared.data, facts | lineage.decisions)
     figures = validation_figures(model, prepared.data)
     metrics = {
         "validation": {"ndcg@10": {str(n): v for n, v in figures.items()}},
@@ -173,10 +178,10 @@ def fit(
         registry,
         new_version(now),
         now,
-        exportable(dataset, prepared, model, config.seed),
+        replace(exportable(dataset, prepared, model, config.seed), report=report),
         adaptation_spec(trained),
-        _dataset_spec(dataset, prepared),
-        _lineage(prepared, model, config, parent, notes or {}),
+        spec,
+        lineage,
         metrics,
     )
     checkpoint.remove()

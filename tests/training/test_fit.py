@@ -71,6 +71,17 @@ def test_the_first_version_becomes_current_and_the_second_does_not(
     assert Registry(tmp_path).versions() == [first.version, second["version"]]
 
 
+def test_a_version_carries_a_page_about_itself(fitted: tuple[Fitted, Path]) -> None:
+    """report.html shows the version beside popularity, and is sealed like every other file."""
+    result, registry = fitted
+    page = Registry(registry).open(result.manifest.version) / "report.html"
+    assert "report.html" in result.manifest.files
+    text = page.read_text(encoding="utf-8")
+    assert "this version" in text
+    assert "late-popularity" in text
+    assert "<script src" not in text
+
+
 def test_nothing_but_versions_and_current_stays_behind(fitted: tuple[Fitted, Path]) -> None:
     """No checkpoint and no staging directory remains."""
     _, registry = fitted
