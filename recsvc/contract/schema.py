@@ -79,12 +79,19 @@ class Column(BaseModel):
         if value is None or (isinstance(value, float) and math.isnan(value)):
             return []
         if self.kind in ("numeric", "datetime"):
-            number = self._number(value) if self.kind == "numeric" else self._days(value)
-            deviations = (number - self.mean) / self.scale
+            deviations = (self.number(value) - self.mean) / self.scale
             return [(0, min(max(deviations, -_MOST_DEVIATIONS), _MOST_DEVIATIONS))]
         if self.kind == "text":
             return self._text(value)
         return self._categories(value)
+
+    def number(self, value: Any) -> float:
+        """A value of a numeric column, or days since 1970 of a datetime column, not scaled.
+
+        Raises:
+            SchemaError: the value is not of the column's kind.
+        """
+        return self._number(value) if self.kind == "numeric" else self._days(value)
 
     def _categories(self, value: Any) -> list[tuple[int, float]]:
         tokens = split_tokens(value, self.separator if self.kind == "multi-categorical" else None)

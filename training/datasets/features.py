@@ -102,7 +102,9 @@ def _key(value: Any) -> Any:
 
 def _count(values: pl.Series) -> Counter[Any]:
     """How many rows hold each known value."""
-    return Counter(_key(v) for v in values.drop_nulls().to_list())
+    known = values.drop_nulls()
+    known = known.drop_nans() if known.dtype.is_float() else known
+    return Counter(_key(v) for v in known.to_list())
 
 
 def _fit_column(name: str, config: ColumnConfig, counts: Counter[Any]) -> Column | None:
@@ -129,8 +131,8 @@ def _fit_column(name: str, config: ColumnConfig, counts: Counter[Any]) -> Column
 
 
 def _fit_scale(plain: Column, counts: Counter[Any]) -> Column:
-    """Mean and standard deviation of the values as the encoder reads them."""
-    number = np.array([plain.encode(v)[0][1] for v in counts])
+    """Mean and standard deviation of the values as the encoder reads them, none cut off."""
+    number = np.array([plain.number(v) for v in counts])
     weight = np.array(list(counts.values()), dtype=np.float64)
     mean = float(np.average(number, weights=weight))
     scale = float(np.sqrt(np.average((number - mean) ** 2, weights=weight)))

@@ -25,7 +25,6 @@ from training.datasets.dataset import ColumnConfig
 _YEAR_AT_END = re.compile(r"\((\d{4})\)\s*$")
 _MOST_HAVE_IT = 0.8
 _KNOTS = 9
-_NO_BOUND = 1e12  # a scale at which the schema's bound on extreme numbers is out of reach
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +104,10 @@ def blocks(
 
 def _numbers(column: Column, values: Sequence[Any], n_rows: int) -> NDArray[np.float64]:
     """A numeric or datetime column as the schema reads it, NaN where missing, (R,)."""
-    plain = column.model_copy(update={"mean": 0.0, "scale": _NO_BOUND})
     number_R = np.full(n_rows, np.nan)
     for row, value in enumerate(values):
-        for _, number in plain.encode(value):
-            number_R[row] = number * _NO_BOUND
+        if column.encode(value):
+            number_R[row] = column.number(value)
     return number_R
 
 

@@ -37,6 +37,23 @@ def test_layout_of_an_encoded_row() -> None:
     assert dense(frame, schema, 4) == expected
 
 
+@pytest.mark.parametrize(
+    ("values", "column"),
+    [
+        ([1990.0, 1995.0, 2000.0], NUMERIC),
+        ([19.99, 250.0, None], NUMERIC),
+        (["1990-01-01", "1995-06-30", "2020-12-31"], DATE),
+    ],
+)
+def test_numbers_far_from_zero_keep_their_spread(values: list[object], column: object) -> None:
+    """Years, prices and dates are centred and scaled by all of their values, none cut off."""
+    frame = pl.DataFrame({"x": values})
+    schema = fit_schema(frame, {"x": column})  # type: ignore[dict-item]
+    encoded = [row[-1] for row, v in zip(dense(frame, schema, 3), values, strict=True) if v]
+    assert np.mean(encoded) == pytest.approx(0.0, abs=1e-5)
+    assert np.std(encoded) == pytest.approx(1.0, abs=1e-5)
+
+
 def test_statistics_come_from_the_allowed_rows_alone() -> None:
     """A category and a number of a row that is held out leave no trace in the schema."""
     frame = pl.DataFrame({"color": ["red", "blue", "green"], "size": [1.0, 3.0, 1000.0]})
