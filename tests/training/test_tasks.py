@@ -9,6 +9,7 @@ from training.tasks import (
     automatic_window,
     draw_episodes,
     from_pairs,
+    representative_users,
     split_users,
 )
 
@@ -61,3 +62,22 @@ def test_an_episode_never_asks_for_what_it_shows() -> None:
         assert not masked & query
         assert masked | query == set(histories.items(row).tolist())
     assert len({int((r != PADDING).sum()) for r in episodes.support_BS}) > 10
+
+
+def test_users_with_a_full_window_are_learned_from_alone() -> None:
+    """A hundred of them are enough: shorter histories end where the others' queries begin."""
+    lengths = [4] * 100 + [3] * 50
+    histories = _of_lengths(lengths)
+    assert representative_users(histories, 3).tolist() == list(range(100))
+
+
+def test_where_few_have_a_full_window_everyone_with_a_query_counts() -> None:
+    """99 full windows are too few: all users with two positives take part, single ones never."""
+    histories = _of_lengths([4] * 99 + [3] * 5 + [2] * 5 + [1] * 5)
+    assert representative_users(histories, 3).tolist() == list(range(109))
+
+
+def _of_lengths(lengths: list[int]) -> Histories:
+    users = np.repeat(np.arange(len(lengths)), lengths)
+    items = np.concatenate([np.arange(n) for n in lengths])
+    return from_pairs(users, items, len(lengths), max(lengths))
