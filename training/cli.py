@@ -187,6 +187,7 @@ def fit_command(
         f"n={n} {v:.4f}" for n, v in fitted.metrics["validation"]["ndcg@10"].items()
     )
     tell(f"validation nDCG@10 by number of interactions: {figures or 'too few users'}")
+    tell(f"item-item kernel: {fitted.manifest.lineage.decisions['item_item_kernel']}")
     state = "is CURRENT"
     if pointer.version != fitted.manifest.version:
         state = f"written; CURRENT stays {pointer.version} (`recsvc models activate` changes it)"

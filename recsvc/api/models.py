@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, FiniteFloat
 
 from recsvc.api.fields import (
     MAX_FILTER_COLUMNS,
@@ -36,6 +36,10 @@ EXAMPLE_ANSWER: dict[str, Any] = {
 }
 
 
+Value = Annotated[FiniteFloat | None, Field(validation_alias=AliasChoices("value", "rating"))]
+"""A rating or another number; `rating`, as data sets call it, is the same field."""
+
+
 class Row(BaseModel):
     """Part of a body. Nothing is taken for what it is not: true is no number, "5" is none either.
 
@@ -59,7 +63,7 @@ class EventIn(Row):
     user_id: Id
     item_id: Id
     event: EventType | None = None
-    value: FiniteFloat | None = None
+    value: Value = None
     timestamp: Timestamp | None = None
     """Ahead of its arrival (a clock that is off) by at most a day; it then counts as of now."""
     recommendation_id: Id | None = None
@@ -87,7 +91,7 @@ class SupportRow(Row):
     """An event of the request's own user. Other fields are ignored."""
 
     item_id: Id
-    value: FiniteFloat | None = None
+    value: Value = None
     event: EventType | None = None
     timestamp: Timestamp | None = None
 

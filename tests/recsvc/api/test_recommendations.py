@@ -38,6 +38,14 @@ def test_a_dislike_turns_the_list(http: httpx.Client, user: str) -> None:
     assert WHITE[:10] == ids(listed(http, user))
 
 
+def test_a_rating_is_a_value(http: httpx.Client, user: str) -> None:
+    """`rating`, as data sets call it, is not dropped: one star is a dislike, stored or not."""
+    record(http, user, BLACK[0], rating=1)
+    assert WHITE[:10] == ids(listed(http, user))
+    session = ranked(http, support=[{"item_id": BLACK[0], "rating": 1}], k=10)
+    assert WHITE[:10] == ids(session)
+
+
 def test_a_support_that_changes_nothing_is_not_called_adapted(
     service: ServiceProcess, pooled_service: ServiceProcess
 ) -> None:
