@@ -15,6 +15,7 @@ RUN groupadd --gid 10001 recsvc \
 
 
 FROM python AS source
+ENV PIP_NO_CACHE_DIR=1
 RUN python -m venv /opt/recsvc
 WORKDIR /src
 COPY pyproject.toml constraints.txt README.md LICENSE ./
@@ -23,14 +24,12 @@ COPY training/ training/
 
 
 FROM source AS training-packages
-RUN --mount=type=cache,target=/root/.cache/pip \
-    pip install -c constraints.txt ".[training,s3]"
+RUN pip install -c constraints.txt ".[training,s3]"
 
 
 FROM source AS service-packages
 ARG EXTRAS=""
-RUN --mount=type=cache,target=/root/.cache/pip \
-    pip install -c constraints.txt ".${EXTRAS}"
+RUN pip install -c constraints.txt ".${EXTRAS}"
 
 
 FROM python AS training

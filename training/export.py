@@ -262,8 +262,7 @@ def export_bundle(
         TrainingError: a file cannot be written (a full disk); nothing of the version remains.
         RegistryError: the registry cannot be written, or holds the version already.
     """
-    staging = registry.staging()
-    try:
+    with staged(registry, version) as staging:
         graphs = _write_files(staging, model, adaptation, metrics)
         manifest = Manifest(
             version=version,
@@ -275,7 +274,20 @@ def export_bundle(
             lineage=lineage,
             kernel=model.kernel_spec,
         )
-        manifest = write_manifest(staging, manifest)
+        return write_manifest(staging, manifest)
+
+
+@contextmanager
+def staged(registry: Registry, version: str) -> Iterator[Path]:
+    """A directory that becomes a version when the block ends, all or nothing.
+
+    Raises:
+        TrainingError: a file cannot be written (a full disk); nothing of the version remains.
+        RegistryError: the registry cannot be written, or holds the version already.
+    """
+    staging = registry.staging()
+    try:
+        yield staging
         registry.publish(staging, version)
     except OSError as exc:
         raise TrainingError(
@@ -284,7 +296,6 @@ def export_bundle(
         ) from exc
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    return manifest
 
 
 def _write_files(

@@ -23,7 +23,7 @@ from recsvc.contract.pooling import Edges, Kernel
 from recsvc.contract.registry import Registry, new_version
 from training.datasets import Dataset, encode
 from training.errors import TrainingError
-from training.export import write_edges
+from training.export import staged, write_edges
 from training.golden import golden_lists
 from training.kernel.features import content_cosine, edge_features
 from training.kernel.model import ItemKernel
@@ -132,8 +132,7 @@ def _publish(
     now: datetime,
 ) -> Manifest:
     version = new_version(now)
-    staging = registry.staging()
-    try:
+    with staged(registry, version) as staging:
         for name in parent.files:
             shutil.copyfile(directory / name, staging / name)
         write_edges(staging, kernel.edges)
@@ -153,16 +152,7 @@ def _publish(
                 "kernel": KernelSpec(edges=len(kernel.edges.item_E), pooling=kernel.pooling),
             }
         )
-        manifest = write_manifest(staging, manifest)
-        registry.publish(staging, version)
-    except OSError as exc:
-        raise TrainingError(
-            f"version {version} could not be written to {registry.url}: {exc}; nothing of it "
-            "remains there; free disk space and run the same command again"
-        ) from exc
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-    return manifest
+        return write_manifest(staging, manifest)
 
 
 def _rewrite_golden(staging: Path, kernel: Kernel) -> None:
