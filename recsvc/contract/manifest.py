@@ -149,6 +149,24 @@ class PoolingSpec(_Model):
         return self
 
 
+class ItemAdaptationSpec(_Model):
+    """How the service calls the adapt_item graph, which moves an item from its content prior by
+    its first interactions.
+
+    Inputs: prior_vectors_BD and prior_bias_B (what item_prior says), support_states_BSD (adapted
+    states of the users who took the item, without it), support_offset_BS (each one's log of the
+    summed exponentials of all trained items' scores), support_weight_BS (0 is padding), exposure_B
+    (positive events of all users since the item's first one, that one included), and
+    sample_states_MD with sample_offset_M, some training users from the files of these names.
+    Outputs: vectors_BD and bias_B, on the scale of the trained items'.
+    """
+
+    max_support: int = Field(ge=1)
+    """Most interactions of an item that are given to the graph: its first ones."""
+    sample_users: int = Field(ge=1)
+    """M, rows of sample_states.npy and sample_offset.npy."""
+
+
 class KernelSpec(_Model):
     """The item-item kernel of the bundle: its edges lie in edges_*.npy, what made them in
     kernel.npz."""
@@ -193,13 +211,15 @@ class Manifest(_Model):
     """UTC, ISO 8601."""
     adaptation: AdaptationSpec
     graphs: dict[str, GraphSpec]
-    """By role: adapt_user, user_prior, item_prior, later adapt_item."""
+    """By role: adapt_user, user_prior, item_prior, and adapt_item where `item_adaptation` is."""
     files: dict[str, FileEntry]
     """Every file of the bundle but the manifest, by its name."""
     dataset: DatasetSpec
     lineage: Lineage
     kernel: KernelSpec | None = None
     """None: the vector alone is served."""
+    item_adaptation: ItemAdaptationSpec | None = None
+    """None: items without training keep what their content says."""
     checksum: str = Field(default=_UNSEALED, pattern=r"^[0-9a-f]{64}$")
     """Seal over the manifest's own bytes; set by `write_manifest`."""
 
