@@ -23,17 +23,19 @@ def loop_loss(model: ColdStartModel, batch: Batch, item_features_NF: Tensor) -> 
     vectors_ND = model.item_vectors(item_features_NF)
     prior_BD = model.user_prior(batch.features_BF)
     tasks = zip(prior_BD, batch.support_BS, *_by_task(batch), strict=True)
-    losses = [_task_loss(model, vectors_ND, autograd_gradient, *task) for task in tasks]
+    inner_ND = model.inner_vectors(vectors_ND)
+    losses = [_task_loss(model, vectors_ND, inner_ND, autograd_gradient, *task) for task in tasks]
     return torch.stack(losses).mean()
 
 
 def vmap_loss(model: ColdStartModel, batch: Batch, item_features_NF: Tensor) -> Tensor:
     """All tasks under `torch.func.vmap`, each inner gradient by `torch.func.grad`."""
     vectors_ND = model.item_vectors(item_features_NF)
+    inner_ND = model.inner_vectors(vectors_ND)
     prior_BD = model.user_prior(batch.features_BF)
 
     def one_task(*task: Tensor) -> Tensor:
-        return _task_loss(model, vectors_ND, functional_gradient, *task)
+        return _task_loss(model, vectors_ND, inner_ND, functional_gradient, *task)
 
     losses_B: Tensor = torch.func.vmap(one_task)(prior_BD, batch.support_BS, *_by_task(batch))
     return losses_B.mean()
@@ -64,6 +66,7 @@ def _by_task(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
 def _task_loss(
     model: ColdStartModel,
     vectors_ND: Tensor,
+    inner_ND: Tensor,
     gradient: Gradient,
     prior_D: Tensor,
     support_S: Tensor,
@@ -73,13 +76,13 @@ def _task_loss(
 ) -> Tensor:
     """The query loss of one task after its K inner steps."""
     inner, size = model.inner, len(support_S)
-    support_SD, support_bias_S = vectors_ND[support_S], model.bias_N[support_S]
+    support_SD, support_bias_S = inner_ND[support_S], model.bias_N[support_S]
     state_D = prior_D
     for k in range(model.config.steps):
 
         def inner_loss(state_D: Tensor, k: int = k) -> Tensor:
             likelihood = (support_SD @ state_D + support_bias_S).mean()
-            log_total = torch.logsumexp(vectors_ND @ state_D + model.bias_N, dim=0)
+            log_total = torch.logsumexp(inner_ND @ state_D + model.bias_N, dim=0)
             distance = (state_D - prior_D).square().sum()
             return log_total - likelihood + inner.decay_K[k].exp() / 2 * distance
 

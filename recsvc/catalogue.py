@@ -97,6 +97,14 @@ class Catalogue:
         """Vectors of some rows: (len(rows), D)."""
         return self._gather(rows, self._bundle.vectors_ND, self._added_vectors_AD)
 
+    def inner_vectors(self, rows: Sequence[int] | NDArray[np.int64]) -> Floats:
+        """Vectors of some rows as the inner loop sees them: (len(rows), D)."""
+        index = np.asarray(rows, dtype=np.int64)
+        vectors = self.vectors(index)
+        trained = index < len(self._bundle.inner_vectors_MD)
+        vectors[trained] = self._bundle.inner_vectors_MD[index[trained]]
+        return vectors
+
     def biases(self, rows: Sequence[int] | NDArray[np.int64]) -> Floats:
         """Biases of some rows."""
         return self._gather(rows, self._bundle.bias_N, self._added_bias_A)

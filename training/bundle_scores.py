@@ -3,7 +3,8 @@
 Knows nothing of how the bundle was trained; it sees what the service sees. For the gate, which
 compares versions, and for tests of what was exported.
 
-Shape legend: B users, S support rows, N item codes of the data set, M rows of the bundle, D dims.
+Shape legend: B users, S support rows, N item codes of the data set, M rows of the bundle,
+T trained rows, D dims.
 """
 
 from pathlib import Path
@@ -39,6 +40,9 @@ class BundleScorer:
             for role, spec in self.manifest.graphs.items()
         }
         self._vectors_MD = np.load(directory / "item_vectors.npy", allow_pickle=False)
+        self._inner_TD = self._vectors_MD[: self.manifest.adaptation.catalogue_items]
+        if self.manifest.adaptation.inner_vectors:
+            self._inner_TD = np.load(directory / "inner_vectors.npy", allow_pickle=False)
         self._bias_M = np.load(directory / "item_bias.npy", allow_pickle=False)
         self._kernel = _read_kernel(directory, self.manifest)
         row_of = {
@@ -63,16 +67,18 @@ class BundleScorer:
         )
         rows_BS = np.where(support_BS >= 0, self._rows_N[support_BS], -1)
         weight_BS = (rows_BS >= 0).astype(np.float32)
-        trained = slice(spec.catalogue_items)
+        inner_BSD = self._vectors_MD[np.maximum(rows_BS, 0)]
+        trained_BS = (rows_BS >= 0) & (rows_BS < len(self._inner_TD))
+        inner_BSD[trained_BS] = self._inner_TD[rows_BS[trained_BS]]
         feeds = {
             "prior_BD": prior_BD,
-            "support_vectors_BSD": self._vectors_MD[np.maximum(rows_BS, 0)] * weight_BS[..., None],
+            "support_vectors_BSD": inner_BSD * weight_BS[..., None],
             "support_bias_BS": self._bias_M[np.maximum(rows_BS, 0)] * weight_BS,
             "support_label_BS": np.ones_like(weight_BS),
             "support_weight_BS": weight_BS,
             "steps": np.asarray(spec.steps, dtype=np.int64),
-            "catalogue_vectors_MD": self._vectors_MD[trained],
-            "catalogue_bias_M": self._bias_M[trained],
+            "catalogue_vectors_MD": self._inner_TD,
+            "catalogue_bias_M": self._bias_M[: len(self._inner_TD)],
         }
         (state_BP,) = self._sessions["adapt_user"].run(["state_BP"], feeds)
         scores_BM = state_BP[:, : spec.dims] @ self._vectors_MD.T + self._bias_M

@@ -52,9 +52,11 @@ class Exportable:
     """All that a bundle holds, as arrays."""
 
     item_ids: list[str]
-    """N ids; the first `trained_items` of them took part in training."""
-    trained_items: int
+    """N ids; the first M of them took part in training."""
     item_vectors_ND: NDArray[np.float32]
+    inner_vectors_MD: NDArray[np.float32]
+    """The trained items as the inner loop sees them; written where they have vectors of their own.
+    """
     item_bias_N: NDArray[np.float32]
     item_attributes: dict[str, list[Any]]
     item_features_NF: NDArray[np.float32]
@@ -306,6 +308,8 @@ def _write_files(
         model.inner, adaptation.dims, staging / "adapt_user.onnx"
     )
     np.save(staging / "item_vectors.npy", model.item_vectors_ND, allow_pickle=False)
+    if adaptation.inner_vectors:
+        np.save(staging / "inner_vectors.npy", model.inner_vectors_MD, allow_pickle=False)
     np.save(staging / "item_bias.npy", model.item_bias_N, allow_pickle=False)
     if model.kernel is not None:
         write_edges(staging, model.kernel.edges)
@@ -323,7 +327,7 @@ def _write_files(
         model.item_prior_FD,
         model.item_vectors_ND,
         model.item_bias_N,
-        model.trained_items,
+        model.inner_vectors_MD,
         model.inner,
         adaptation.steps,
         model.kernel,

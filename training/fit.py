@@ -231,7 +231,9 @@ def exportable(dataset: Dataset, prepared: Prepared, served: ServedModel, seed: 
     data = prepared.data
     with torch.no_grad():
         features = torch.as_tensor(trained.item_features.toarray())
-        vectors_MD = model.item_vectors(features).numpy()
+        vectors = model.item_vectors(features)
+        vectors_MD = vectors.numpy()
+        inner_MD = model.inner_vectors(vectors).numpy()
     bias_M = model.bias_N.detach().numpy()
     item_prior_FD = fill_missing(
         fit_content_prior(
@@ -252,8 +254,8 @@ def exportable(dataset: Dataset, prepared: Prepared, served: ServedModel, seed: 
     head = slice(0, _GOLDEN_SOURCE_ROWS)
     return Exportable(
         item_ids=[dataset.item_ids[i] for i in order],
-        trained_items=len(trained.codes_M),
         item_vectors_ND=np.concatenate([vectors_MD, cold_ND[:, :-1]]).astype(np.float32),
+        inner_vectors_MD=inner_MD,
         item_bias_N=np.concatenate([bias_M, cold_ND[:, -1]]).astype(np.float32),
         item_attributes=_attributes(dataset.items, order),
         item_features_NF=prepared.item_features[order[head]].toarray(),
@@ -279,6 +281,7 @@ def adaptation_spec(trained: Trained) -> AdaptationSpec:
         max_support=max(_MAX_SUPPORT, c.window),
         catalogue="full",
         catalogue_items=len(trained.codes_M),
+        inner_vectors=c.shifted,
     )
 
 

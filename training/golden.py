@@ -28,7 +28,7 @@ def golden_rows(
     item_prior_FD: NDArray[np.float32],
     vectors_ND: NDArray[np.float32],
     bias_N: NDArray[np.float32],
-    trained_items: int,
+    inner_vectors_MD: NDArray[np.float32],
     inner: InnerParameters,
     steps: int,
     kernel: Kernel | None,
@@ -42,7 +42,8 @@ def golden_rows(
         item_prior_FD: map to vector and bias.
         vectors_ND: item vectors.
         bias_N: item biases.
-        trained_items: M; supports are drawn from the first M items, which are the catalogue.
+        inner_vectors_MD: the first M items, which are trained, as the inner loop sees them;
+            supports are drawn from them.
         inner: parameters of the inner loop.
         steps: K.
         kernel: joins the scores behind the lists; None: the vector alone.
@@ -51,6 +52,7 @@ def golden_rows(
         The arrays of golden.npz. Supports have 0, 1, .. `_SUPPORT` rows, padding behind.
     """
     rng = np.random.default_rng(_SEED)
+    trained_items = len(inner_vectors_MD)
     users = rng.integers(0, len(user_features_BF), _USERS)
     features_GF = user_features_BF[users]
     support_GS = np.full((_USERS, _SUPPORT), PADDING, dtype=np.int64)
@@ -63,12 +65,12 @@ def golden_rows(
     with torch.no_grad():
         state_GP = adapt(
             torch.as_tensor(prior_GD),
-            torch.as_tensor(vectors_ND[item_GS] * weight_GS[..., None]),
+            torch.as_tensor(inner_vectors_MD[item_GS] * weight_GS[..., None]),
             torch.as_tensor(bias_N[item_GS] * weight_GS),
             torch.ones(weight_GS.shape),
             torch.as_tensor(weight_GS),
             torch.tensor(steps),
-            torch.as_tensor(vectors_ND[:trained_items]),
+            torch.as_tensor(inner_vectors_MD),
             torch.as_tensor(bias_N[:trained_items]),
             InnerParameters(*(p.detach().cpu() for p in inner)),
         ).numpy()

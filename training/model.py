@@ -15,6 +15,10 @@ from torch import Tensor, nn
 
 from training.inner_loop import InnerParameters
 
+SHIFT_FROM_WINDOW = 5
+"""From this support size on, what an item says of who took it is learned beside its own vector: of
+fewer items it is better told by the vector alone (docs/experiments.md)."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
@@ -32,10 +36,16 @@ class ModelConfig:
     """Standard deviation of the item vectors' id part."""
     init_rate: float = 1.0
     """Log step size."""
-    scalar_steps: bool = False
-    """One step size a step instead of one a dimension and support size (plain MAML)."""
+    plain: bool = False
+    """Plain MAML: one step size a step instead of one a dimension and support size, and no shift.
+    """
     init_decay: float = -3.0
     """Log strength of the inner proximal term."""
+
+    @property
+    def shifted(self) -> bool:
+        """Whether the inner loop sees items by vectors of their own."""
+        return not self.plain and self.window >= SHIFT_FROM_WINDOW
 
 
 class LinearMap(nn.Module):
@@ -67,7 +77,12 @@ class LinearMap(nn.Module):
 
 class ColdStartModel(nn.Module):
     """score(u, i) = u . v_i + b_i: u adapts from a prior made of the user's features, and v_i is
-    an id part plus a content tower."""
+    an id part plus a content tower.
+
+    The inner loop sees item i as w_i = v_i + shift_i: what an item says of who took it is not quite
+    what it takes to be taken. The shift starts at 0 and is decayed towards it; with a small window
+    there is none.
+    """
 
     def __init__(
         self,
@@ -84,13 +99,14 @@ class ColdStartModel(nn.Module):
         self.item_id_ND = nn.Parameter(
             torch.randn(c.n_items, c.dims, generator=generator) * c.init_scale
         )
+        self.inner_shift_ND = nn.Parameter(torch.zeros(c.n_items, c.dims), requires_grad=c.shifted)
         self.item_tower = LinearMap(c.item_features, c.dims, item_mean_F)
         self.user_prior = LinearMap(c.user_features, c.dims, user_mean_F)
         self.bias_N = nn.Parameter(torch.as_tensor(bias_N, dtype=torch.float32).clone())
-        width = 1 if c.scalar_steps else c.dims
+        width = 1 if c.plain else c.dims
         self.rate_KD = nn.Parameter(torch.full((c.steps, width), c.init_rate))
         self.size_rate_KW = nn.Parameter(
-            torch.zeros(c.steps, c.window + 1), requires_grad=not c.scalar_steps
+            torch.zeros(c.steps, c.window + 1), requires_grad=not c.plain
         )
         self.decay_K = nn.Parameter(torch.full((c.steps,), c.init_decay))
         self.register_buffer("shrinkage_W", shrinkage(c.window, 0.0))
@@ -106,6 +122,10 @@ class ColdStartModel(nn.Module):
         """Item vectors (N, D) from the items' features, dense or sparse."""
         tower_ND: Tensor = self.item_tower(features_NF)
         return self.item_id_ND + tower_ND
+
+    def inner_vectors(self, vectors_ND: Tensor) -> Tensor:
+        """The items as the inner loop sees them, (N, D), from `item_vectors`."""
+        return vectors_ND + self.inner_shift_ND
 
 
 def shrinkage(window: int, strength: float) -> Tensor:

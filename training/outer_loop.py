@@ -48,6 +48,8 @@ class TrainConfig:
     learning_rate: float = 3e-3
     item_decay: float = 3.0
     """Decoupled weight decay (AdamW) of the item vectors' id part."""
+    shift_decay: float = 3.0
+    """Weight decay of how the inner loop's item vectors differ from the scored ones."""
     tower_decay: float = 2.0
     """Weight decay of the content tower."""
     prior_decay: float = 1.0
@@ -61,8 +63,8 @@ class TrainConfig:
     clip_norm: float = 5.0
     query_power: float = 0.5
     """A task with Q query items weighs Q^-query_power per item."""
-    scalar_steps: bool = False
-    """Plain MAML: one step size a step, and no shrinkage. For comparison."""
+    plain: bool = False
+    """Plain MAML: one step size a step, one vector an item, and no shrinkage. For comparison."""
     device: Device = "auto"
     seed: int = 0
 
@@ -158,7 +160,7 @@ class MetaTrainer:
             dims=c.dims,
             steps=c.steps,
             window=self._data.window,
-            scalar_steps=c.scalar_steps,
+            plain=c.plain,
         )
         return ColdStartModel(
             model_config,
@@ -173,6 +175,7 @@ class MetaTrainer:
         inner = [m.rate_KD, m.size_rate_KW, m.decay_K]
         return [
             {"params": [m.item_id_ND], "weight_decay": c.item_decay},
+            {"params": [m.inner_shift_ND], "weight_decay": c.shift_decay},
             {"params": list(m.item_tower.parameters()), "weight_decay": c.tower_decay},
             {"params": list(m.user_prior.parameters()), "weight_decay": c.prior_decay},
             {"params": [m.bias_N, *inner], "weight_decay": 0.0},
@@ -306,7 +309,7 @@ class MetaTrainer:
             buffer.copy_(shrinkage(window, 2.0))
             return 2.0, {}
         results = []
-        strengths = (0.0,) if self.config.scalar_steps else _SHRINKAGE_STRENGTHS
+        strengths = (0.0,) if self.config.plain else _SHRINKAGE_STRENGTHS
         for strength in strengths:
             buffer.copy_(shrinkage(window, strength))
             results.append((strength, self.figures(model, self._validation)))

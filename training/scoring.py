@@ -29,6 +29,7 @@ class Scorer:
         self._device = device
         with torch.no_grad():
             self._vectors_MD = model.item_vectors(item_features_MF)
+            self._inner_MD = model.inner_vectors(self._vectors_MD)
 
     def score(
         self, support_BS: NDArray[np.int32], features: csr_matrix, n: int
@@ -43,7 +44,7 @@ class Scorer:
                 self._model,
                 torch.as_tensor(features.toarray(), dtype=torch.float32, device=self._device),
                 torch.as_tensor(rows_BS, device=self._device),
-                self._vectors_MD,
+                self._inner_MD,
             )
             scores_BM = (state_BD @ self._vectors_MD.T + self._model.bias_N).cpu().numpy()
         out_BN = np.full((len(rows_BS), len(self._rows_N)), scores_BM.min(), dtype=np.float32)

@@ -3,7 +3,7 @@
 A runtime or a machine that computes something else must not serve. Knows nothing of files but
 golden.npz.
 
-Shape legend: G users, H items, S support rows, N trained items, D dims, P state width.
+Shape legend: G users, H items, S support rows, N items, M trained items, D dims, P state width.
 """
 
 import zipfile
@@ -40,7 +40,7 @@ def replay(
     graphs: Graphs,
     vectors_ND: Floats,
     bias_N: Floats,
-    catalogue_items: int,
+    inner_vectors_MD: Floats,
     kernel: Kernel | None,
 ) -> None:
     """Run every graph on its golden inputs and compare; the graphs are warm afterwards.
@@ -50,7 +50,7 @@ def replay(
         graphs: the bundle's.
         vectors_ND: item vectors.
         bias_N: item biases.
-        catalogue_items: how many rows, from the first, the inner loss runs over.
+        inner_vectors_MD: trained items as the inner loop sees them.
         kernel: joins the scores behind the recorded lists; None: there is none.
 
     Raises:
@@ -63,18 +63,18 @@ def replay(
     _compare(path, "item_prior_vectors_HD", vectors_HD, golden["item_prior_vectors_HD"])
     _compare(path, "item_prior_bias_H", bias_H, golden["item_prior_bias_H"])
     items_GS = golden["support_items_GS"]
-    if items_GS.size and not -1 <= items_GS.min() <= items_GS.max() < len(bias_N):
-        raise BundleRefusedError(f"{path}: support_items_GS names rows that do not exist")
+    if items_GS.size and not -1 <= items_GS.min() <= items_GS.max() < len(inner_vectors_MD):
+        raise BundleRefusedError(f"{path}: support_items_GS names rows that were not trained")
     present_GS = items_GS >= 0
     state_GP = graphs.adapt_user(
         prior_GD,
-        np.where(present_GS[..., None], vectors_ND[items_GS], np.float32(0)),
+        np.where(present_GS[..., None], inner_vectors_MD[items_GS], np.float32(0)),
         np.where(present_GS, bias_N[items_GS], np.float32(0)),
         golden["support_label_GS"],
         golden["support_weight_GS"],
         int(golden["steps"]),
-        vectors_ND[:catalogue_items],
-        bias_N[:catalogue_items],
+        inner_vectors_MD,
+        bias_N[: len(inner_vectors_MD)],
     )
     _compare(path, "state_GP", state_GP, golden["state_GP"])
     scores_GN = state_GP[:, : vectors_ND.shape[1]] @ vectors_ND.T + bias_N

@@ -22,6 +22,7 @@ from recsvc.contract.pooling import Edges, Kernel
 
 GRAPH_ROLES = ("user_prior", "item_prior", "adapt_user")
 VECTORS_FILE = "item_vectors.npy"
+INNER_VECTORS_FILE = "inner_vectors.npy"
 BIAS_FILE = "item_bias.npy"
 IDS_FILE = "item_ids.json"
 ATTRIBUTES_FILE = "item_attributes.json"
@@ -40,6 +41,8 @@ class Bundle:
     """N ids; position = row."""
     vectors_ND: Floats
     """Memory-mapped, read-only: workers on one machine share its pages."""
+    inner_vectors_MD: Floats
+    """Trained items as the inner loop sees them; memory-mapped."""
     bias_N: Floats
     attributes: dict[str, list[Any]]
     """Raw values of each item column, N long, None where there is none."""
@@ -54,6 +57,11 @@ class Bundle:
     def catalogue_items(self) -> int:
         """M: the first M items were trained, and the inner loss runs over them."""
         return self.manifest.adaptation.catalogue_items or len(self.item_ids)
+
+    @property
+    def inner_catalogue(self) -> tuple[Floats, Floats]:
+        """Vectors and biases that the inner loss runs over: the trained items'."""
+        return self.inner_vectors_MD, self.bias_N[: self.catalogue_items]
 
     @property
     def kernel(self) -> Kernel | None:
@@ -88,12 +96,17 @@ def load_bundle(directory: Path, device: Device = "cpu") -> Bundle:
             "were trained; export it again"
         )
     kernel = manifest.kernel
+    vectors_ND = read_array(directory / VECTORS_FILE, (len(ids), n_dims), np.float32)
+    inner_MD = vectors_ND[:n_trained]
+    if manifest.adaptation.inner_vectors:
+        inner_MD = read_array(directory / INNER_VECTORS_FILE, (n_trained, n_dims), np.float32)
     bundle = Bundle(
         directory=directory,
         manifest=manifest,
         graphs=graphs,
         item_ids=ids,
-        vectors_ND=read_array(directory / VECTORS_FILE, (len(ids), n_dims), np.float32),
+        vectors_ND=vectors_ND,
+        inner_vectors_MD=inner_MD,
         bias_N=read_array(directory / BIAS_FILE, (len(ids),), np.float32),
         attributes=_read_attributes(directory / ATTRIBUTES_FILE, len(ids)),
         edges=read_edges(directory, n_trained, kernel.edges) if kernel else None,
@@ -103,7 +116,7 @@ def load_bundle(directory: Path, device: Device = "cpu") -> Bundle:
         graphs,
         bundle.vectors_ND,
         bundle.bias_N,
-        n_trained,
+        bundle.inner_vectors_MD,
         bundle.kernel,
     )
     return bundle
@@ -113,6 +126,8 @@ def _require(manifest: Manifest) -> None:
     named = [spec.file for spec in manifest.graphs.values()]
     if manifest.kernel is not None:
         named += EDGE_FILES
+    if manifest.adaptation.inner_vectors:
+        named.append(INNER_VECTORS_FILE)
     absent = [name for name in (*REQUIRED_FILES, *named) if name not in manifest.files]
     absent += [role for role in GRAPH_ROLES if role not in manifest.graphs]
     if absent:

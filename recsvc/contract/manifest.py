@@ -126,6 +126,10 @@ class AdaptationSpec(_Model):
     catalogue_items: int | None = Field(default=None, ge=1)
     """The catalogue is the first so many rows of the item vectors: rows beyond have no trained
     vector. None: all rows."""
+    inner_vectors: bool = False
+    """Whether the inner loop sees trained items by vectors of their own, in inner_vectors.npy
+    (catalogue_items, dims); all other items, and without that file all, by those that are scored.
+    """
 
 
 class PoolingSpec(_Model):

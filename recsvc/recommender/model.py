@@ -116,7 +116,9 @@ class ServingModel:
             return prior_D
         started = time.perf_counter()
         steps = self.manifest.adaptation.steps
-        state_BP = adapt(self.bundle.graphs, prior_D[None], [view.support], steps, *self._trained())
+        state_BP = adapt(
+            self.bundle.graphs, prior_D[None], [view.support], steps, *self.bundle.inner_catalogue
+        )
         self._metrics.adaptation_seconds.observe(time.perf_counter() - started)
         state_P: Floats = state_BP[0]
         return state_P
@@ -184,10 +186,6 @@ class ServingModel:
         allowed_N[row] = False
         rows = top_k(cosines_N, allowed_N, k, self.catalogue.ids)
         return self.present(rows, cosines_N, None)
-
-    def _trained(self) -> tuple[Floats, Floats]:
-        trained = slice(self.bundle.catalogue_items)
-        return self.bundle.vectors_ND[trained], self.bundle.bias_N[trained]
 
     def _allowed(self, query: Query, view: UserView) -> Mask:
         catalogue = self.catalogue

@@ -49,15 +49,13 @@ def reasons_of(
     support_rows, support = gather(catalogue, known[-(adaptation.max_support + 1) :])
     n_spare = max(0, len(support) - adaptation.max_support)
     explained = range(max(n_spare, len(support) - EXPLAINED_ROWS), len(support))
-    trained = slice(bundle.catalogue_items)
     without_LP = adapt_without_each(
         bundle.graphs,
         prior_D,
         support,
         explained,
         adaptation.steps,
-        bundle.vectors_ND[trained],
-        bundle.bias_N[trained],
+        *bundle.inner_catalogue,
     )
     weight_KS = np.repeat(positive_weights(support)[None], 1 + len(explained), axis=0)
     weight_KS[0, :n_spare] = 0.0

@@ -26,7 +26,7 @@ def gather(catalogue: Catalogue, known: Sequence[Known]) -> tuple[list[int], Sup
     """Catalogue rows of a support, and its arrays."""
     rows = [row for row, _ in known]
     support = Support(
-        catalogue.vectors(rows),
+        catalogue.inner_vectors(rows),
         catalogue.biases(rows),
         np.asarray([e.label for _, e in known], dtype=np.float32),
         np.asarray([e.weight for _, e in known], dtype=np.float32),

@@ -21,15 +21,34 @@ from training.kernel.train import KernelConfig
 from training.metrics import top_items
 from training.outer_loop import TrainConfig
 from training.served import ServedScorer
+from training.tasks import Histories, from_pairs
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 USERS, LIST = 200, 20
+SPARSE_WINDOW = 3
 
 
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    """Sparse interactions with user and item features; some items nobody has touched."""
-    histories = neighbourhoods(users=700, clusters=60, seed=3)
+def tastes(users: int, items: int, seed: int) -> Histories:
+    """Dense data: every user takes a third of all items, most of them from one half."""
+    rng = np.random.default_rng(seed)
+    item_UI = np.array(
+        [
+            rng.choice(items, items // 3, replace=False, p=np.roll(share, (items // 2) * (u % 2)))
+            for share in [np.repeat([1.8, 0.2], items // 2) / items]
+            for u in range(users)
+        ]
+    )
+    return from_pairs(np.repeat(np.arange(users), items // 3), item_UI.ravel(), users, items)
+
+
+@pytest.fixture(scope="module", params=["sparse", "dense"])
+def dataset(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Interactions with user and item features; some items nobody has touched."""
+    histories = (
+        neighbourhoods(users=700, clusters=60, seed=3)
+        if request.param == "sparse"
+        else tastes(users=700, items=60 * CLUSTER, seed=3)
+    )
     directory = tmp_path_factory.mktemp("world")
     place = np.arange(len(histories.item_E))
     pl.DataFrame(
@@ -53,8 +72,8 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("registry")
+def place(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp(f"registry-{dataset.sha256[:8]}")
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +86,9 @@ def fitted(dataset: Dataset, place: Path) -> Fitted:
         kernel=KernelConfig(max_epochs=3),
     )
     Registry(place).promote(result.manifest.version, NOW)
-    assert result.manifest.kernel is not None, "this world is made for a kernel"
+    dense = result.manifest.adaptation.window > SPARSE_WINDOW
+    assert result.manifest.adaptation.inner_vectors == dense
+    assert dense or result.manifest.kernel is not None, "that world is made for a kernel"
     return result
 
 

@@ -79,7 +79,12 @@ def publish_world(root: Path, version: str, *, promote: bool = True, **changes: 
 
 
 def write_world(
-    directory: Path, version: str, *, inverted: bool = False, kernel: WorldKernel | None = None
+    directory: Path,
+    version: str,
+    *,
+    inverted: bool = False,
+    swapped: bool = False,
+    kernel: WorldKernel | None = None,
 ) -> Manifest:
     """Write every file of a bundle.
 
@@ -87,6 +92,7 @@ def write_world(
         directory: exists and is empty.
         version: of the bundle.
         inverted: make users dislike what they liked: another model with other right answers.
+        swapped: the inner loop sees trained items by vectors of their own, of the other colour.
         kernel: joins the vector's scores; with one, only its items count as trained.
     """
     vectors_ND = np.repeat(np.eye(DIMS, dtype=np.float32), PER_COLOUR, axis=0)
@@ -102,6 +108,11 @@ def write_world(
         (directory / f"{role}.onnx").write_bytes(model.SerializeToString())
     np.save(directory / "item_vectors.npy", vectors_ND)
     np.save(directory / "item_bias.npy", bias_N)
+    n_trained = kernel.n_trained if kernel else len(ITEM_IDS)
+    inner_MD = vectors_ND[:n_trained]
+    if swapped:
+        inner_MD = np.ascontiguousarray(inner_MD[:, ::-1])
+        np.save(directory / "inner_vectors.npy", inner_MD)
     (directory / "item_ids.json").write_bytes(orjson.dumps(ITEM_IDS))
     columns = {
         "colour": [colour for colour in COLOURS for _ in range(PER_COLOUR)],
@@ -110,13 +121,19 @@ def write_world(
         "title": [f"The {i}" if i != WHITE[-1] else None for i in ITEM_IDS],
     }
     (directory / "item_attributes.json").write_bytes(orjson.dumps({"columns": columns}))
-    golden = _golden(vectors_ND, bias_N, rate, kernel)
+    golden = _golden(vectors_ND, inner_MD, bias_N, rate, kernel)
     np.savez(directory / "golden.npz", allow_pickle=False, **golden)
     (directory / "metrics.json").write_bytes(b"{}")
     kernel_spec = kernel.write(directory) if kernel else None
-    n_trained = kernel.n_trained if kernel else None
     specs = {role: _spec(role, m) for role, m in graphs.items()}
-    return seal(directory, version, specs, kernel_spec, n_trained)
+    return seal(
+        directory,
+        version,
+        specs,
+        kernel_spec,
+        kernel.n_trained if kernel else None,
+        inner_vectors=swapped,
+    )
 
 
 def seal(
@@ -125,6 +142,8 @@ def seal(
     graphs: dict[str, GraphSpec],
     kernel: KernelSpec | None = None,
     catalogue_items: int | None = None,
+    *,
+    inner_vectors: bool = False,
 ) -> Manifest:
     """Hash what lies in the directory and write the manifest over it."""
     files = {p.name: hash_file(p) for p in sorted(directory.iterdir()) if p.name != "manifest.json"}
@@ -140,6 +159,7 @@ def seal(
             window=20,
             max_support=MAX_SUPPORT,
             catalogue_items=catalogue_items,
+            inner_vectors=inner_vectors,
         ),
         graphs=graphs,
         files=files,
@@ -284,6 +304,7 @@ def _spec(role: str, model: onnx.ModelProto) -> GraphSpec:
 
 def _golden(
     vectors_ND: NDArray[np.float32],
+    inner_MD: NDArray[np.float32],
     bias_N: NDArray[np.float32],
     rate: float,
     kernel: WorldKernel | None,
@@ -295,7 +316,7 @@ def _golden(
     label_GS = np.asarray([[1, 1], [1, 0], [1, 0]], dtype=np.float32)
     weight_GS = np.asarray([[1, 2], [1, 0], [1, 1]], dtype=np.float32)
     signed_GS = weight_GS * (2 * label_GS - 1)
-    mean_GD = np.einsum("gs,gsd->gd", signed_GS, vectors_ND[support_GS])
+    mean_GD = np.einsum("gs,gsd->gd", signed_GS, inner_MD[support_GS])
     state_GD = prior_GD + rate * mean_GD / weight_GS.sum(axis=1, keepdims=True)
     scores_GN = state_GD @ vectors_ND.T + bias_N
     top_G10 = []

@@ -30,6 +30,16 @@ def ids_where(catalogue: Catalogue, column: str, value: Any) -> set[str]:
     return {catalogue.ids[row] for row in np.flatnonzero(mask)}
 
 
+def test_the_inner_loop_sees_added_items_as_they_are_scored(tmp_path: Path) -> None:
+    """Trained items have vectors of their own there, others have one vector for both."""
+    write_world(tmp_path, "v1", swapped=True)
+    catalogue = Catalogue(load_bundle(tmp_path))
+    catalogue.apply([("new", {"colour": "black"})])
+    rows = [0, len(ITEM_IDS)]
+    assert catalogue.inner_vectors(rows).tolist() == [[0.0, 1.0], [1.0, 0.0]]
+    assert catalogue.vectors(rows).tolist() == [[1.0, 0.0], [1.0, 0.0]]
+
+
 def test_an_added_item_is_scored_from_its_features(catalogue: Catalogue) -> None:
     """A new black item lies along black, with the bias of new items."""
     catalogue.apply([("new", {"colour": "black"})])

@@ -1,5 +1,6 @@
 """The outer loop learns what is there, and an interrupted run ends where an unbroken one does."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,15 @@ def test_one_click_reveals_the_taste_on_a_checkerboard() -> None:
     best = np.argsort(-scores, axis=1)[:, :10]
     assert (best[0] < GROUP).all()
     assert (best[1] >= GROUP).all()
+
+
+def test_the_inner_loop_learns_vectors_of_its_own_where_supports_are_large() -> None:
+    """What an item says of who took it differs from the vector it is scored by; not with a small
+    window, nor in plain MAML."""
+    wide = replace(checkerboard_data(), window=5, sizes=(0, 1, 2, 3, 5))
+    assert MetaTrainer(wide, SMALL).run().model.inner_shift_ND.abs().max() > 0.01
+    for data, config in ((wide, replace(SMALL, plain=True)), (checkerboard_data(), SMALL)):
+        assert not MetaTrainer(data, config).run().model.inner_shift_ND.any()
 
 
 def test_the_same_seed_gives_the_same_model() -> None:

@@ -38,20 +38,28 @@ def adapted_states(
     model: ColdStartModel,
     features_BF: Tensor,
     support_BS: Tensor,
-    vectors_ND: Tensor,
+    inner_ND: Tensor,
     steps: int | None = None,
 ) -> Tensor:
-    """Adapt every task to its support: (B, D)."""
-    present_BS = (support_BS >= 0).to(vectors_ND.dtype)
+    """Adapt every task to its support: (B, D).
+
+    Args:
+        model: what was learned.
+        features_BF: encoded users.
+        support_BS: rows of the model, -1 as padding.
+        inner_ND: `ColdStartModel.inner_vectors`.
+        steps: fewer than the model's; None: all.
+    """
+    present_BS = (support_BS >= 0).to(inner_ND.dtype)
     item_BS = support_BS.clamp(min=0)
     return adapt(
         prior_BD=model.user_prior(features_BF),
-        support_vectors_BSD=vectors_ND[item_BS],
+        support_vectors_BSD=inner_ND[item_BS],
         support_bias_BS=model.bias_N[item_BS],
         support_label_BS=torch.ones_like(present_BS),
         support_weight_BS=present_BS,
         steps=torch.tensor(model.config.steps if steps is None else steps),
-        catalogue_vectors_MD=vectors_ND,
+        catalogue_vectors_MD=inner_ND,
         catalogue_bias_M=model.bias_N,
         parameters=model.inner,
     )
@@ -70,6 +78,7 @@ def query_loss(logits_BN: Tensor, batch: Batch) -> Tensor:
 def meta_loss(model: ColdStartModel, batch: Batch, item_features_NF: Tensor) -> Tensor:
     """The outer loss of one batch; its gradient is the second-order meta-gradient."""
     vectors_ND = model.item_vectors(item_features_NF)
-    state_BD = adapted_states(model, batch.features_BF, batch.support_BS, vectors_ND)
+    inner_ND = model.inner_vectors(vectors_ND)
+    state_BD = adapted_states(model, batch.features_BF, batch.support_BS, inner_ND)
     logits_BN = torch.addmm(model.bias_N, state_BD, vectors_ND.T)
     return query_loss(logits_BN.float(), batch)

@@ -52,7 +52,7 @@ def _plain_maml() -> Method:
     from training.meta_learned import MetaLearned
     from training.outer_loop import TrainConfig
 
-    return MetaLearned(TrainConfig(scalar_steps=True, average=0.0), None, "plain-maml")
+    return MetaLearned(TrainConfig(plain=True, average=0.0), None, "plain-maml")
 
 
 def _user_vector() -> Method:

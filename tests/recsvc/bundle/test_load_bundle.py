@@ -51,6 +51,39 @@ def test_a_sound_bundle_loads(bundle_dir: Path) -> None:
     assert set(FILES) == {p.name for p in bundle_dir.iterdir()}
 
 
+def test_the_inner_loop_may_see_items_by_vectors_of_their_own(tmp_path: Path) -> None:
+    """They are those of the file, mapped; without one they are the scored vectors."""
+    write_world(tmp_path, "v1", swapped=True)
+    bundle = load_bundle(tmp_path)
+    vectors_MD, bias_M = bundle.inner_catalogue
+    np.testing.assert_array_equal(vectors_MD, bundle.vectors_ND[:, ::-1])
+    np.testing.assert_array_equal(bias_M, bundle.bias_N)
+    assert isinstance(vectors_MD.base, np.memmap)
+
+
+def test_without_inner_vectors_the_scored_ones_serve(bundle_dir: Path) -> None:
+    """A bundle that names no such file adapts by the item vectors."""
+    vectors_MD, _ = load_bundle(bundle_dir).inner_catalogue
+    np.testing.assert_array_equal(vectors_MD, load_bundle(bundle_dir).vectors_ND)
+
+
+def test_a_manifest_that_promises_inner_vectors_needs_the_file(bundle_dir: Path) -> None:
+    """What is promised and not there is refused by name."""
+    adaptation = read_manifest(bundle_dir).adaptation
+    reseal(bundle_dir, adaptation=adaptation.model_copy(update={"inner_vectors": True}))
+    with pytest.raises(BundleRefusedError, match=r"inner_vectors\.npy"):
+        load_bundle(bundle_dir)
+
+
+def test_inner_vectors_of_another_shape_are_refused(tmp_path: Path) -> None:
+    """One row short, and the message names the file."""
+    write_world(tmp_path, "v1", swapped=True)
+    np.save(tmp_path / "inner_vectors.npy", np.zeros((len(ITEM_IDS) - 1, DIMS), np.float32))
+    reseal(tmp_path)
+    with pytest.raises(BundleRefusedError, match=r"inner_vectors\.npy"):
+        load_bundle(tmp_path)
+
+
 def test_vectors_are_mapped_and_read_only(bundle_dir: Path) -> None:
     """Workers share the pages of the vectors, and none can write to them."""
     bundle = load_bundle(bundle_dir)

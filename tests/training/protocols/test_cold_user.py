@@ -49,7 +49,7 @@ def quick(spec: MethodSpec[Method]) -> MethodSpec[Method]:
         ),
         "user-vector": lambda: MetaLearned(TrainConfig(dims=8, max_epochs=3), None),
         "plain-maml": lambda: MetaLearned(
-            TrainConfig(dims=8, max_epochs=3, scalar_steps=True, average=0.0), None, "plain-maml"
+            TrainConfig(dims=8, max_epochs=3, plain=True, average=0.0), None, "plain-maml"
         ),
         "item-kernel": lambda: ItemKernelMethod(KernelConfig(max_epochs=2, steps_an_epoch=8)),
     }
