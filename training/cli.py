@@ -86,14 +86,31 @@ def data_import(
 @data_app.command("describe")
 def data_describe(
     directory: Annotated[Path, typer.Argument(help="Directory, or one file of interactions.")],
+    write: Annotated[
+        bool, typer.Option("--write", help="Write what was inferred to DIRECTORY/dataset.toml.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="With --write: replace a dataset.toml that is there.")
+    ] = False,
     on_bad_row: BadRows = "fail",
     json: Json = False,
 ) -> None:
-    """Check a data set and say what stands in it, what was guessed, and what to look at."""
+    """Check a data set and say what stands in it, what was guessed, and what to look at.
+
+    What was guessed is overruled in dataset.toml; docs/data.md describes it.
+    """
+    from training.datasets.config import save_config
     from training.datasets.describe import describe, lines
     from training.datasets.load import load
 
-    facts = describe(load(directory, on_bad_row=on_bad_row))
+    if force and not write:
+        raise SettingError("--force says that --write may replace dataset.toml; give both")
+    dataset = load(directory, on_bad_row=on_bad_row)
+    facts = describe(dataset)
+    if write:
+        path = save_config(directory, dataset.config, dataset.report.guesses, force=force)
+        facts["written"] = str(path)
+        tell(f"written to {path}")
     if json:
         emit(facts)
     else:

@@ -97,6 +97,21 @@ def test_wrong_command_lines(
     assert message in err.splitlines()[-1]
 
 
+def test_describe_writes_what_it_guessed(capsys: pytest.CaptureFixture[str], shop: Path) -> None:
+    """--write makes a dataset.toml, once; --force makes it again, and means nothing alone."""
+    code, out, err = call(capsys, "data", "describe", shop, "--write", "--json")
+    assert code == 0
+    assert json.loads(out)["written"] == str(shop / "dataset.toml")
+    assert err == f"written to {shop / 'dataset.toml'}\n"
+    assert 'positive = "value >= 4"' in (shop / "dataset.toml").read_text()
+    code, _, err = call(capsys, "data", "describe", shop, "--write")
+    assert code == 2
+    assert err.startswith(f"error: {shop / 'dataset.toml'} exists already; --force replaces it")
+    code, out, _ = call(capsys, "data", "describe", shop, "--write", "--force")
+    assert (code, "guessed" in out) == (0, False)
+    assert call(capsys, "data", "describe", shop, "--force")[0] == 2
+
+
 @pytest.mark.parametrize("arguments", [(), ("data",), ("data", "import", "--help")])
 def test_help(capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]) -> None:
     """A bare command shows its help on standard output."""

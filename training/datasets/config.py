@@ -1,6 +1,7 @@
 """dataset.toml: what a person says about a data set, read strictly and written back.
 
-Knows nothing of data files. Whatever the file leaves out is inferred by `load`.
+Knows nothing of data files. Whatever the file leaves out is inferred by `load`; docs/data.md says
+what each key means.
 
     name = "shop"
 
@@ -19,7 +20,10 @@ Knows nothing of data files. Whatever the file leaves out is inferred by `load`.
 """
 
 import json
+import os
+import tempfile
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -111,6 +115,51 @@ def parse_positive(text: str, value_names: tuple[str, ...], path: Path) -> Posit
 
 def write_config(directory: Path, config: DatasetConfig) -> None:
     """Write `directory/dataset.toml`, complete: nothing is left to be inferred again."""
+    (directory / CONFIG_FILE).write_text(_text(config), encoding="utf-8")
+
+
+def save_config(
+    directory: Path, config: DatasetConfig, guesses: Sequence[str], *, force: bool
+) -> Path:
+    """Write down beside a person's data what was inferred, for them to read and to overrule.
+
+    Args:
+        guesses: sentences that go above the keys, as comments.
+        force: replace a dataset.toml that is there.
+
+    Raises:
+        DataError: it is there and stays, `directory` is a file, or it cannot be written.
+    """
+    path = directory / CONFIG_FILE
+    if not directory.is_dir():
+        raise DataError(
+            f"{directory} is one file and {CONFIG_FILE} belongs beside it in a directory; put it "
+            "into one as interactions.csv or .parquet, or use `recsvc-train data import`"
+        )
+    if path.exists() and not force:
+        raise DataError(f"{path} exists already; --force replaces it, and with it any comments")
+    comments = [f"# {''.join(c if c.isprintable() else '?' for c in g)}" for g in guesses]
+    text = "\n".join(["# Inferred by `recsvc-train data describe --write`.", *comments, ""])
+    try:
+        _replace(path, f"{text}\n{_text(config)}")
+    except OSError as exc:
+        raise DataError(f"{path} cannot be written ({exc}); nothing was changed") from exc
+    return path
+
+
+def _replace(path: Path, text: str) -> None:
+    """All of the file or nothing."""
+    descriptor, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        Path(aside).chmod(0o644)
+        Path(aside).replace(path)
+    finally:
+        Path(aside).unlink(missing_ok=True)
+
+
+def _text(config: DatasetConfig) -> str:
     rules = config.rules
     lines = [f"name = {_toml(config.name)}", "", "[interactions]"]
     lines.append(f"positive = {_toml(str(rules.positive) if rules.positive else EVERY)}")
@@ -124,7 +173,7 @@ def write_config(directory: Path, config: DatasetConfig) -> None:
     if config.title_column is not None:
         lines.append(f"title = {_toml(config.title_column)}")
     lines += _columns(config.item_columns)
-    (directory / CONFIG_FILE).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return "\n".join(lines) + "\n"
 
 
 def _columns(columns: dict[str, ColumnConfig]) -> list[str]:

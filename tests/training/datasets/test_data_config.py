@@ -1,17 +1,22 @@
 """dataset.toml: strict reading, complete writing."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from recsvc.contract.manifest import InteractionRules, PositiveRule
+from recsvc.contract.schema import Kind
 from training.datasets import load
-from training.datasets.config import DatasetFile, read_config, write_config
+from training.datasets.columns import ROLES
+from training.datasets.config import DatasetFile, read_config, save_config, write_config
 from training.datasets.dataset import ColumnConfig, DatasetConfig
 from training.errors import DataError
 
 Write = Callable[..., Path]
+DOC = Path(__file__).parents[3] / "docs" / "data.md"
 
 BAD_TOML = [
     ("nme = 'x'", "unknown key 'nme'; did you mean 'name'?"),
@@ -104,3 +109,61 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     assert (read.interactions.timestamp_unit, read.interactions.missing_value) == ("iso", "allow")
     assert (read.users.columns, read.items.columns) == (config.user_columns, config.item_columns)
     assert read.items.title == config.title_column
+
+
+GUESSED = {
+    "interactions.csv": "user_id,item_id,rating,time,seen\na,1,5,10,x\nb,2,4,20,x\na,2,1,30,y\n",
+    "items.csv": "item_id,name,tags\n1,One,a|b\n2,Two,b|a\n3,One,a|b\n",
+    "users.csv": "user_id,member\na,true\nb,false\n",
+}
+
+
+def test_what_was_inferred_is_saved(write_files: Write) -> None:
+    """Saved and read again, a data set is the same one, and no rule or kind is guessed any more."""
+    directory = write_files(GUESSED)
+    guessed = load(directory)
+    path = save_config(directory, guessed.config, guessed.report.guesses, force=False)
+    text = path.read_text()
+    assert text.startswith("# Inferred by `recsvc-train data describe --write`.\n# ")
+    assert "# 'rating': positive is value >= 4: 70 % of the top rating (5) or more" in text
+    again = load(directory)
+    assert (again.config, again.sha256) == (guessed.config, guessed.sha256)
+    assert again.report.guesses == (
+        "columns of interactions.csv that play no role are ignored: seen",
+    )
+
+
+def test_saving_replaces_nothing_unasked(write_files: Write) -> None:
+    """What is there stays unless it is to be replaced; one file has no place for it."""
+    directory = write_files(GUESSED | {"dataset.toml": "# mine\n"})
+    dataset = load(directory)
+    with pytest.raises(DataError, match=r"dataset\.toml exists already; --force replaces it"):
+        save_config(directory, dataset.config, (), force=False)
+    assert (directory / "dataset.toml").read_text() == "# mine\n"
+    save_config(directory, dataset.config, ("a\x00b\nc",), force=True)
+    assert "\n# a?b?c\n" in (directory / "dataset.toml").read_text()
+    assert sorted(p.name for p in directory.iterdir()) == sorted([*GUESSED, "dataset.toml"])
+    with pytest.raises(DataError, match=r"is one file and dataset\.toml belongs beside it"):
+        save_config(directory / "interactions.csv", dataset.config, (), force=False)
+
+
+def test_the_documented_example_names_every_key(tmp_path: Path) -> None:
+    """docs/data.md shows each key and each kind of column, and what it shows is accepted."""
+    text = DOC.read_text(encoding="utf-8")
+    (example,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "dataset.toml").write_text(example, encoding="utf-8")
+    read = read_config(tmp_path)
+    assert read.model_fields_set == set(DatasetFile.model_fields)
+    for section in (read.interactions, read.items, read.users):
+        assert section.model_fields_set == set(type(section).model_fields)
+    kinds = set(get_args(Kind)) | {"ignore"}
+    assert {c.kind for c in read.items.columns.values()} == kinds
+    assert set(re.findall(r"^\| `([a-z-]+)` \| ", text, re.MULTILINE)) >= kinds
+
+
+def test_the_documented_columns_are_recognised() -> None:
+    """docs/data.md names every accepted name of every column of interactions, and no other."""
+    table = DOC.read_text(encoding="utf-8").partition("| column |")[2].partition("\n\n")[0]
+    rows = [[re.findall("`([a-z_]+)`", cell) for cell in line.split("|")[1:3]]
+            for line in table.splitlines()[2:]]  # fmt: skip
+    assert {names[0]: tuple(names + others) for names, others in rows} == ROLES
