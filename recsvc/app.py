@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 
 import structlog
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 from prometheus_client.multiprocess import mark_process_dead
 
 from recsvc.api import (
@@ -71,12 +72,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         )
     configure_logging(settings.log_level, settings.log_format)
     metrics = Metrics()
-    app = FastAPI(
+    app = FastAPIOffline(  # FastAPI whose /docs brings its own scripts: no CDN is asked
         title="recsvc",
         version="1",
         description=DESCRIPTION,
         lifespan=_lifespan(settings, settings.redis_url, metrics),
         redirect_slashes=False,
+        redoc_url=None,
     )
     problems.install(app)
     for module in ROUTERS:

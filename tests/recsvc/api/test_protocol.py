@@ -1,6 +1,7 @@
 """What every route has in common: problems, limits, paths, documentation, health."""
 
 import json
+import re
 import socket
 from collections.abc import Iterator
 
@@ -202,8 +203,15 @@ def test_parameters_of_a_list_are_documented(http: httpx.Client) -> None:
 
 
 def test_docs_are_served(http: httpx.Client) -> None:
-    """The reference is at /docs."""
-    assert "recsvc" in http.get("/docs").text
+    """The reference is at /docs, and everything that it loads is here too."""
+    page = http.get("/docs").text
+    assert "recsvc" in page
+    loaded = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert any(path.endswith(".js") for path in loaded)
+    assert any(path.endswith(".css") for path in loaded)
+    for path in loaded:
+        assert path.startswith("/")
+        assert http.get(path).status_code == 200
 
 
 def test_health(http: httpx.Client) -> None:
