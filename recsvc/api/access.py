@@ -17,6 +17,8 @@ POLL_S = 1.0
 CREATE = "create one with: recsvc keys create NAME --scope {scope} --redis-url URL"
 
 _READING_POSTS = frozenset({"recommend"})
+_WRITERS_READ = frozenset({"exportUser"})
+"""What shows all that is kept about somebody is for those who may erase it."""
 _ADMINISTRATION = frozenset({"activateModel", "rollBackModel"})
 
 _log = structlog.get_logger("recsvc.access")
@@ -99,4 +101,6 @@ def scope_of(operation_id: str | None, methods: set[str]) -> Scope:
     """What an operation needs."""
     if operation_id in _ADMINISTRATION:
         return "admin"
+    if operation_id in _WRITERS_READ:
+        return "write"
     return "read" if methods <= {"GET"} or operation_id in _READING_POSTS else "write"

@@ -96,7 +96,8 @@ async def test_keys_that_cannot_be_read() -> None:
     ("operation", "method", "scope"),
     [
         ("recommend", "POST", "read"),
-        ("exportUser", "GET", "read"),
+        ("getRecommendations", "GET", "read"),
+        ("exportUser", "GET", "write"),
         ("recordEvents", "POST", "write"),
         ("eraseUser", "DELETE", "write"),
         ("activateModel", "POST", "admin"),
@@ -104,5 +105,6 @@ async def test_keys_that_cannot_be_read() -> None:
     ],
 )
 def test_what_an_operation_needs(operation: str, method: str, scope: Scope) -> None:
-    """Reading reads, even by POST; changing data writes; changing the model administers."""
+    """Lists are read, even by POST; changing or exporting data takes a writer; changing the model
+    an administrator."""
     assert scope_of(operation, {method}) == scope
