@@ -8,6 +8,7 @@ from recsvc.api.limits import check_features
 from recsvc.api.problems import guarded
 from recsvc.api.record_models import ItemIn, ItemsOut, ItemsPost, ItemView
 from recsvc.api.routes import ServiceRoute
+from recsvc.recommender import Unused
 
 router = APIRouter(tags=["items"], route_class=ServiceRoute)
 
@@ -65,5 +66,9 @@ async def hide_item(request: Request, item_id: ItemIdPath) -> None:
     await context(request).recommender.hide_item(item_id)
 
 
-def _changed(ignored: dict[str, list[str]]) -> ItemsOut:
-    return ItemsOut(accepted=len(ignored), ignored={i: n for i, n in ignored.items() if n})
+def _changed(unused: dict[str, Unused]) -> ItemsOut:
+    return ItemsOut(
+        accepted=len(unused),
+        ignored={item: u.columns for item, u in unused.items() if u.columns},
+        unknown_values={item: u.values for item, u in unused.items() if u.values},
+    )

@@ -59,12 +59,23 @@ class ItemsPost(Body):
 
 class ItemsOut(BaseModel):
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"accepted": 1, "ignored": {"new-1": ["colour"]}}]}
+        json_schema_extra={
+            "examples": [
+                {
+                    "accepted": 1,
+                    "ignored": {"new-1": ["colour"]},
+                    "unknown_values": {"new-1": {"genres": ["Comdy"]}},
+                }
+            ]
+        },
     )
 
     accepted: int
     ignored: dict[str, list[str]]
     """Feature names by item that are no columns of the data set; kept, but without effect."""
+    unknown_values: dict[str, dict[str, list[str]]]
+    """Categories by item and column that training never saw; kept, and without effect until a
+    model has learned them."""
 
 
 class ItemView(BaseModel):
@@ -86,12 +97,19 @@ class UserIn(Body):
     features: Features
 
 
-class UserOut(BaseModel):
-    model_config = ConfigDict(json_schema_extra={"examples": [{"user_id": "u-42", "ignored": []}]})
+class UserOut(Reply):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"user_id": "u-42", "ignored": [], "unknown_values": {"city": ["Pariss"]}}]
+        },
+    )
 
     user_id: str
     ignored: list[str]
     """Feature names that are no columns of the data set; kept, but without effect."""
+    unknown_values: dict[str, list[str]]
+    """Categories by column that training never saw; kept, and without effect until a model has
+    learned them."""
 
 
 class UserExport(BaseModel):

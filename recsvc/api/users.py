@@ -22,8 +22,8 @@ async def put_user(request: Request, user_id: UserIdPath, body: UserIn) -> UserO
     """Replaces those given before. The user's next list starts from them."""
     here = context(request)
     features = check_features("features", body.features, here.settings)
-    ignored = await here.recommender.put_user(user_id, features)
-    return UserOut(user_id=user_id, ignored=ignored)
+    unused = await here.recommender.put_user(user_id, features)
+    return UserOut(user_id=user_id, ignored=unused.columns, unknown_values=unused.values)
 
 
 @router.get(

@@ -85,6 +85,13 @@ class Column(BaseModel):
             return self._text(value)
         return self._categories(value)
 
+    def unknown(self, value: Any) -> list[str]:
+        """The categories of a raw value that training never saw, sorted; none of other kinds."""
+        if value is None or self.kind not in ("categorical", "multi-categorical"):
+            return []
+        tokens = split_tokens(value, self.separator if self.kind == "multi-categorical" else None)
+        return sorted({t for t in tokens if t not in self._position})
+
     def number(self, value: Any) -> float:
         """A value of a numeric column, or days since 1970 of a datetime column, not scaled.
 
@@ -159,6 +166,11 @@ class FeatureSchema(BaseModel):
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(c.name for c in self.columns)
+
+    def unknown(self, row: Mapping[str, Any]) -> dict[str, list[str]]:
+        """The categories of one row's raw values that training never saw, by column."""
+        found = {c.name: c.unknown(row.get(c.name)) for c in self.columns}
+        return {name: values for name, values in found.items() if values}
 
     def offsets(self) -> Iterator[tuple[Column, int, int]]:
         """Yield (column, position of its presence flag, first own position)."""

@@ -2,7 +2,15 @@
 
 from recsvc.recommender.items import ItemFeed
 from recsvc.recommender.service import Recommender
-from recsvc.recommender.values import Answer, Query, RankedItem, Reason, SessionEvent, Strategy
+from recsvc.recommender.values import (
+    Answer,
+    Query,
+    RankedItem,
+    Reason,
+    SessionEvent,
+    Strategy,
+    Unused,
+)
 from recsvc.recommender.wiring import connect
 
 __all__ = [
@@ -14,5 +22,6 @@ __all__ = [
     "Recommender",
     "SessionEvent",
     "Strategy",
+    "Unused",
     "connect",
 ]

@@ -26,7 +26,7 @@ from recsvc.recommender.items import ItemFeed
 from recsvc.recommender.known_users import KnownUsers
 from recsvc.recommender.model import ServingModel, UserView, item_not_found
 from recsvc.recommender.users import KnownNow, UserReader, in_order
-from recsvc.recommender.values import Answer, Item, Query, RankedItem, Recorded, Strategy
+from recsvc.recommender.values import Answer, Item, Query, RankedItem, Recorded, Strategy, Unused
 from recsvc.rollout import Rollout
 from recsvc.state.events import Event
 from recsvc.state.merging import MergeResult
@@ -134,28 +134,28 @@ class Recommender:
         unknown = sum(row_of(e.item_id) is None for e in events)
         return Recorded(result.accepted, result.duplicates, unknown)
 
-    async def put_items(self, items: Mapping[str, dict[str, Any]]) -> dict[str, list[str]]:
+    async def put_items(self, items: Mapping[str, dict[str, Any]]) -> dict[str, Unused]:
         """Add or change items; recommendable here at once, on other replicas within a second.
 
         Returns:
-            For each item the names of features that are no columns of the data set.
+            For each item what of its features has no effect.
 
         Raises:
             InvalidInputError: a feature is wrong; nothing was stored.
             StateUnavailableError: they may or may not be stored; repeating is safe.
         """
-        ignored = {}
-        catalogue = self.model.catalogue
+        unused = {}
+        catalogue, schema = self.model.catalogue, self.model.manifest.dataset.item_features
         for number, (item_id, features) in enumerate(items.items(), start=1):
             try:
-                ignored[item_id] = catalogue.check(features)
+                unused[item_id] = Unused(catalogue.check(features), schema.unknown(features))
             except SchemaError as exc:
                 raise InvalidInputError(f"item {item_id!r}: {exc}") from exc
             if number % CHECKED_AT_ONCE == 0:
                 await asyncio.sleep(0)  # others have their turn
         await self._state.put_items(items)
         self._feed.note(list(items.items()))
-        return ignored
+        return unused
 
     async def hide_item(self, item_id: str) -> None:
         """Leave an item out of every answer from now on.
@@ -181,11 +181,11 @@ class Recommender:
             raise item_not_found(item_id)
         return Item(item_id, catalogue.features(row), row < catalogue.n_trained)
 
-    async def put_user(self, user_id: str, features: dict[str, Any]) -> list[str]:
+    async def put_user(self, user_id: str, features: dict[str, Any]) -> Unused:
         """Replace a user's features.
 
         Returns:
-            Names that are no columns of the data set; kept, but without effect.
+            What of them has no effect.
 
         Raises:
             InvalidInputError: a feature is wrong; nothing was stored.
@@ -197,7 +197,8 @@ class Recommender:
         except SchemaError as exc:
             raise InvalidInputError(str(exc)) from exc
         await self._state.put_user_features(user_id, features)
-        return sorted(set(features) - set(model.manifest.dataset.user_features.names))
+        schema = model.manifest.dataset.user_features
+        return Unused(sorted(set(features) - set(schema.names)), schema.unknown(features))
 
     async def export_user(self, user_id: str) -> dict[str, Any]:
         """All that is kept about a user.

@@ -91,6 +91,16 @@ class Recorded:
 
 
 @dataclass(frozen=True, slots=True)
+class Unused:
+    """What of some features is kept, but says nothing to the model."""
+
+    columns: list[str]
+    """Names that are no columns of the data set."""
+    values: dict[str, list[str]]
+    """Categories that training never saw, by column."""
+
+
+@dataclass(frozen=True, slots=True)
 class Item:
     """An item as it is known now."""
 

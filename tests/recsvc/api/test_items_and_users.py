@@ -22,7 +22,9 @@ def test_a_new_item_is_recommendable_at_once(http: httpx.Client, new_item: str) 
     """From its features alone it leads its colour; slashes in its id are part of the id."""
     path = f"/v1/items/{quote(new_item, safe='')}"
     put = http.put(path, json={"features": {"colour": "white", "size": 3}})
-    assert {"accepted": 1, "ignored": {new_item: ["size"]}} == put.json()
+    assert {
+        "accepted": 1, "ignored": {new_item: ["size"]}, "unknown_values": {},
+    } == put.json()  # fmt: skip
     assert new_item == ids(ranked(http, support=[{"item_id": WHITE[0]}], k=1))[0]
     assert {
         "item_id": new_item,
@@ -50,9 +52,22 @@ def test_many_items_in_one_call(http: httpx.Client, user: str) -> None:
     refused = problem(http.post("/v1/items", json={"items": [*items, wrong]}), 422)
     assert f"{user}-5" in refused["detail"]
     problem(http.get(f"/v1/items/{user}-0"), 404)
-    assert http.post("/v1/items", json={"items": items}).json() == {"accepted": 5, "ignored": {}}
+    put = http.post("/v1/items", json={"items": items}).json()
+    assert put == {"accepted": 5, "ignored": {}, "unknown_values": {}}
     for n in range(5):
         assert http.delete(f"/v1/items/{user}-{n}").status_code == 204
+
+
+def test_unknown_categories_are_told(http: httpx.Client, user: str, new_item: str) -> None:
+    """They are ordinary and kept, and the answer says that the model does not know them."""
+    path = f"/v1/items/{quote(new_item, safe='')}"
+    put = http.put(path, json={"features": {"colour": "whtie", "year": 2001}}).json()
+    assert put["unknown_values"] == {new_item: {"colour": ["whtie"]}}
+    assert http.get(path).json()["features"]["colour"] == "whtie"
+    given = {"side": "neither"}
+    put = http.put(f"/v1/users/{user}", json={"features": given}).json()
+    assert put["unknown_values"] == {"side": ["neither"]}
+    assert http.get(f"/v1/users/{user}").json()["features"] == given
 
 
 def test_a_hidden_item_leaves_every_list(http: httpx.Client, new_item: str) -> None:

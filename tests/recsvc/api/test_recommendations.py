@@ -148,7 +148,7 @@ def test_user_features_give_a_prior(http: httpx.Client, user: str) -> None:
     answer = ranked(http, user_features={"side": "white"}, k=3)
     assert ("prior", WHITE[:3]) == (answer["strategy"], ids(answer))
     put = http.put(f"/v1/users/{user}", json={"features": {"side": "black", "shoe": 43}})
-    assert {"user_id": user, "ignored": ["shoe"]} == put.json()
+    assert {"user_id": user, "ignored": ["shoe"], "unknown_values": {}} == put.json()
     assert BLACK[:3] == ids(listed(http, user, k=3))
     assert WHITE[:3] == ids(ranked(http, user_id=user, user_features={"side": "white"}, k=3))
 
