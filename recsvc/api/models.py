@@ -135,7 +135,7 @@ class RecommendIn(Body):
 
 
 class ListParameters(BaseModel):
-    """Query parameters of a stored user's list. Others are ignored."""
+    """Query parameters of a stored user's list."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 

@@ -1,4 +1,5 @@
-"""What every route of /v1 does first: check the caller's key, and read a JSON body by the letter.
+"""What every route of /v1 does first: check the caller's key and the names of query parameters, and
+read a JSON body by the letter.
 
 By the letter of RFC 8259: no NaN, no infinity, no number beyond a double, no half of a surrogate
 pair, no more than about a thousand levels; what is wrong is placed. Knows nothing of what bodies
@@ -17,6 +18,7 @@ from starlette.responses import Response
 from recsvc.api.access import scope_of
 from recsvc.api.context import context
 
+from recsvc.api.parameters import refuse_unknown
 SECURITY = "key"
 """What OpenAPI calls the keys."""
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -53,13 +55,21 @@ class ServiceRoute(APIRoute):
         handle = super().get_route_handler()
         scope = scope_of(self.operation_id, self.methods or set())
 
+        known = self._query_parameters()
         async def handle_allowed(request: Request) -> Response:
             context(request).access.check(request.headers.get("authorization"), scope)
-            return await handle(JsonRequest(request.scope, request.receive))
+            strict = JsonRequest(request.scope, request.receive)
+            if request.scope["query_string"]:
+                refuse_unknown(strict, known)
+            return await handle(strict)
 
         return handle_allowed
 
 
+    def _query_parameters(self) -> frozenset[str]:
+        documented = (self.openapi_extra or {}).get("parameters", [])
+        named = [p["name"] for p in documented if p["in"] == "query"]
+        return frozenset([*named, *(field.alias for field in self.dependant.query_params)])
 def describe_keys(app: FastAPI) -> None:
     """Say in an app's OpenAPI document how a key is sent."""
     plain = app.openapi

@@ -150,6 +150,39 @@ def test_a_wrong_method_is_a_405(http: httpx.Client) -> None:
     assert answer.headers["allow"] == "POST"
 
 
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("/v1/users/u/recommendations?kk=5", "kk='5'", "did you mean 'k'? known here: category, "),
+        ("/v1/users/u/recommendations?explai", "explai=''", "did you mean 'explain'? known here:"),
+        ("/v1/items/black-00/similar?k=3&n=4", "n='4'", "known here: k"),
+        ("/v1/items/black-00?k=3", "k='3'", "there is none here"),
+        ("/v1/models?v=1&w=2", "w='2'", "there is none here"),
+    ],
+)
+def test_an_unknown_query_parameter_is_a_422(
+    http: httpx.Client, path: str, value: str, message: str
+) -> None:
+    """It is named, with the ones that there are: a misspelt one would change nothing in silence."""
+    detail = problem(http.get(path), 422)["detail"]
+    assert f"{value}: no such query parameter; " in detail
+    assert message in detail
+
+
+def test_unknown_query_parameters_of_other_methods(http: httpx.Client) -> None:
+    """What belongs into the body is refused in the query; probes ignore what monitors append."""
+    found = problem(http.post("/v1/recommendations?k=5", json={}), 422)
+    assert found["errors"] == [
+        {
+            "field": "k",
+            "value": "'5'",
+            "message": "no such query parameter; there is none here",
+        }
+    ]
+    for path in ("/livez", "/readyz", "/metrics", "/"):
+        assert http.get(path, params={"t": "1"}).status_code == 200
+
+
 @pytest.mark.parametrize("path", ["/v1/users/%FF/recommendations", "/v1/items/%C3%28"])
 def test_a_path_that_is_no_utf8_is_a_422(http: httpx.Client, path: str) -> None:
     """Percent-encoded bytes that are no text are refused."""
