@@ -83,7 +83,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     problems.install(app)
     for module in ROUTERS:
         app.include_router(module.router)
-    routes.describe_keys(app)
+    routes.describe(app)
     app.add_middleware(middleware.RawPath)
     app.add_middleware(middleware.BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(middleware.Admission, max_requests=settings.max_requests_in_flight)

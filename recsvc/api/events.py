@@ -19,7 +19,7 @@ router = APIRouter(tags=["events"], route_class=ServiceRoute)
     "/v1/events",
     operation_id="recordEvents",
     summary="Record interactions; durable before the answer",
-    responses=guarded(400, 413, 422, 503),
+    responses=guarded(400, 413),
     response_model_exclude_none=True,
 )
 async def record_events(body: EventsIn, request: Request) -> EventsOut:

@@ -86,5 +86,9 @@ Timestamp = Annotated[
 ]
 
 _SEGMENT = "Percent-encoded; any Unicode, slashes as %2F; 1 to 256 characters once decoded."
-UserIdPath = Annotated[Id, BeforeValidator(decode_segment), Path(description=_SEGMENT)]
-ItemIdPath = Annotated[Id, BeforeValidator(decode_segment), Path(description=_SEGMENT)]
+UserIdPath = Annotated[
+    Id, BeforeValidator(decode_segment), Path(description=_SEGMENT, examples=["u-42"])
+]
+ItemIdPath = Annotated[
+    Id, BeforeValidator(decode_segment), Path(description=_SEGMENT, examples=["50"])
+]

@@ -11,7 +11,12 @@ from recsvc.errors import StateUnavailableError
 router = APIRouter(tags=["operations"])
 
 
-@router.get("/livez", operation_id="livez", summary="Whether the process lives")
+@router.get(
+    "/livez",
+    operation_id="livez",
+    summary="Whether the process lives",
+    responses=documented(),
+)
 async def livez() -> Alive:
     """Never touches Redis."""
     return Alive()
@@ -39,7 +44,10 @@ async def readyz(request: Request) -> Ready:
     operation_id="metrics",
     summary="Prometheus metrics of all workers",
     response_class=Response,
-    responses={200: {"content": {"text/plain": {"example": "recsvc_events_accepted_total 1.0"}}}},
+    responses={
+        **documented(),
+        200: {"content": {"text/plain": {"example": "recsvc_events_accepted_total 1.0"}}},
+    },
 )
 async def metrics(request: Request) -> Response:
     """In Prometheus' text format."""

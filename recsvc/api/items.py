@@ -17,7 +17,7 @@ router = APIRouter(tags=["items"], route_class=ServiceRoute)
     "/v1/items/{item_id}",
     operation_id="putItem",
     summary="Add or change an item; recommendable at once",
-    responses=guarded(400, 413, 422, 503),
+    responses=guarded(400, 413),
 )
 async def put_item(request: Request, item_id: ItemIdPath, body: ItemIn) -> ItemsOut:
     """Replaces its features. A trained item keeps the vector it learned."""
@@ -30,7 +30,7 @@ async def put_item(request: Request, item_id: ItemIdPath, body: ItemIn) -> Items
     "/v1/items",
     operation_id="postItems",
     summary="Add or change one item or many",
-    responses=guarded(400, 413, 422, 503),
+    responses=guarded(400, 413),
 )
 async def post_items(request: Request, body: ItemsPost) -> ItemsOut:
     """The same as PUT, with the ids in the body. A wrong item refuses them all."""
@@ -46,7 +46,7 @@ async def post_items(request: Request, body: ItemsPost) -> ItemsOut:
     "/v1/items/{item_id}",
     operation_id="getItem",
     summary="An item as it is known now",
-    responses=guarded(404, 422, 503),
+    responses=guarded(404),
 )
 async def get_item(request: Request, item_id: ItemIdPath) -> ItemView:
     """Its features, and whether its vector was learned."""
@@ -59,7 +59,7 @@ async def get_item(request: Request, item_id: ItemIdPath) -> ItemView:
     operation_id="hideItem",
     summary="Leave an item out of every answer",
     status_code=204,
-    responses=guarded(404, 422, 503),
+    responses=guarded(404),
 )
 async def hide_item(request: Request, item_id: ItemIdPath) -> None:
     """PUT brings it back. Harmless when repeated."""

@@ -55,6 +55,12 @@ class Body(Row):
     model_config = ConfigDict(extra="forbid")
 
 
+class Reply(BaseModel):
+    """Part of an answer; what stands under a field describes it in OpenAPI."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
 class EventIn(Row):
     """One interaction. Other fields are ignored, so that log lines can be sent as they are."""
 
@@ -77,11 +83,15 @@ class EventsIn(Body):
     events: Annotated[list[EventIn], Field(max_length=MAX_ROWS, fail_fast=True)]
 
 
-class EventsOut(BaseModel):
-    model_config = ConfigDict(json_schema_extra={"examples": [{"accepted": 1, "duplicates": 0}]})
+class EventsOut(Reply):
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"accepted": 1, "duplicates": 0}]},
+    )
 
     accepted: int
+    """Events that were stored now."""
     duplicates: int
+    """Events that had been stored before: the same user and `event_id`."""
     unknown_items: int | None = None
     """Events on items that are not in the catalogue, where there are any; they are kept, for the
     items may be added later."""
@@ -139,33 +149,35 @@ class ListParameters(BaseModel):
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
-    k: Annotated[int, Field(ge=1)] = 10
+    k: Annotated[int, Field(ge=1, examples=[10])] = 10
     """Longest list; shorter where fewer items are left."""
-    exclude_seen: bool = True
+    exclude_seen: Annotated[bool, Field(examples=[True])] = True
     """Leave out the items of the user's events."""
-    category: Annotated[list[FilterText], Field(max_length=MAX_FILTER_VALUES)] = []
+    category: Annotated[
+        list[FilterText], Field(max_length=MAX_FILTER_VALUES, examples=[["Comedy"]])
+    ] = []
     """Only items with this value in any categorical column; repeatable (or)."""
-    explain: bool = False
+    explain: Annotated[bool, Field(examples=[True])] = False
     """Say of each item which of the user's items it comes from."""
-    diversity: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.0
+    diversity: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False, examples=[0.3])] = 0.0
     """0: by score alone; towards 1 the items differ more from one another."""
-    explore: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    explore: Annotated[int | None, Field(ge=0, lt=2**63, examples=[7])] = None
     """Seed of a random list; without it the answer is deterministic."""
 
 
-class ReasonOut(BaseModel):
+class ReasonOut(Reply):
     item_id: str
     contribution: float
     """The score minus the score without this item in the support."""
 
 
-class ItemOut(BaseModel):
+class ItemOut(Reply):
     item_id: str
     score: float
     reasons: list[ReasonOut] | None = None
 
 
-class AdaptationOut(BaseModel):
+class AdaptationOut(Reply):
     steps: int
     support_size: int
     """Rows adapted to; 0 where they changed nothing, as dislikes alone may."""
@@ -173,7 +185,7 @@ class AdaptationOut(BaseModel):
     """Items of the support that are not in the catalogue."""
 
 
-class RecommendOut(BaseModel):
+class RecommendOut(Reply):
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_ANSWER]})
 
     recommendation_id: str
@@ -186,7 +198,7 @@ class RecommendOut(BaseModel):
     adaptation: AdaptationOut
 
 
-class SimilarOut(BaseModel):
+class SimilarOut(Reply):
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [{"item_id": "50", "items": [{"item_id": "181", "score": 0.93}]}]
@@ -198,7 +210,7 @@ class SimilarOut(BaseModel):
     """Best first; the score is the cosine of the item vectors."""
 
 
-class ProblemOut(BaseModel):
+class ProblemOut(Reply):
     """RFC 9457."""
 
     model_config = ConfigDict(

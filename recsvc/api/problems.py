@@ -16,9 +16,22 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from recsvc.api.models import ProblemOut
-from recsvc.errors import BadRequestError, InvalidInputError, NotFoundError, RecsvcError
+from recsvc.errors import (
+    BadRequestError,
+    ConflictError,
+    ForbiddenError,
+    InvalidInputError,
+    NotFoundError,
+    PayloadTooLargeError,
+    RecsvcError,
+    TooManyRequestsError,
+    UnauthorizedError,
+    UnavailableError,
+)
 
 MEDIA_TYPE = "application/problem+json"
+SCHEMA = "Problem"
+"""What OpenAPI calls a problem."""
 MAX_ERRORS = 20
 """Wrong fields listed in one answer."""
 _SHOWN_CHARS = 60
@@ -27,6 +40,27 @@ _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 2 * _SHOWN_CHARS
 _DEFAULT_RETRY_S = 1
 
+_UNEXPECTED = "an unexpected error; the service's log has the details"
+_EXAMPLES: tuple[RecsvcError, ...] = (
+    BadRequestError("the body is no JSON: unexpected end of data at character 12"),
+    UnauthorizedError("an API key is needed and none was sent; send Authorization: Bearer KEY"),
+    ForbiddenError(
+        "key 5f0c has scope 'read' and this needs 'write'; create one with: recsvc keys"
+    ),
+    NotFoundError("there is no item 'new-1'; PUT adds it"),
+    ConflictError("version '20260131T120000.000000Z' is damaged; the version that serves stays"),
+    PayloadTooLargeError("10001 events in one call; at most 10000 are allowed: send them in parts"),
+    InvalidInputError("k=0: Input should be greater than or equal to 1"),
+    TooManyRequestsError("500 requests are being answered; send this one again in a moment"),
+    RecsvcError(_UNEXPECTED),
+    UnavailableError("Redis does not answer; send the same events again with the same ids"),
+)
+"""What a problem of each status looks like."""
+_HEADERS = {
+    401: ("WWW-Authenticate", "`Bearer`."),
+    429: ("Retry-After", "Seconds after which to send the request again."),
+    503: ("Retry-After", "Seconds after which to send the request again."),
+}
 _BY_STATUS: dict[int, type[RecsvcError]] = {400: BadRequestError, 404: NotFoundError}
 
 
@@ -48,16 +82,30 @@ def install(app: FastAPI) -> None:
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route that may answer with these problems."""
-    content = {MEDIA_TYPE: {"schema": ProblemOut.model_json_schema()}}
-    return {
-        status: {"description": HTTPStatus(status).phrase, "content": content}
-        for status in sorted({*statuses, 500})
-    }
+    return {status: _described(status) for status in sorted({*statuses, 500})}
 
 
 def guarded(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The same for a route that asks for an API key."""
-    return documented(401, 403, 429, *statuses)
+    """The same for a route that asks for an API key and knows its query parameters."""
+    return documented(401, 403, 422, 429, 503, *statuses)
+
+
+def schema() -> dict[str, Any]:
+    """A problem, for OpenAPI's components, under the name `SCHEMA`."""
+    return ProblemOut.model_json_schema()
+
+
+def _described(status: int) -> dict[str, Any]:
+    example = next(error.problem() for error in _EXAMPLES if error.status == status)
+    content = {"schema": {"$ref": f"#/components/schemas/{SCHEMA}"}, "example": example}
+    described: dict[str, Any] = {
+        "description": HTTPStatus(status).phrase,
+        "content": {MEDIA_TYPE: content},
+    }
+    if status in _HEADERS:
+        name, text = _HEADERS[status]
+        described["headers"] = {name: {"description": text, "schema": {"type": "string"}}}
+    return described
 
 
 def response(
@@ -119,7 +167,7 @@ async def _validation(request: Request, exc: Exception) -> Response:
 
 
 async def _unexpected(request: Request, exc: Exception) -> Response:  # noqa: ARG001 - FastAPI's signature
-    return response(RecsvcError("an unexpected error; the service's log has the details"))
+    return response(RecsvcError(_UNEXPECTED))
 
 
 def _field(error: Mapping[str, Any]) -> dict[str, str]:

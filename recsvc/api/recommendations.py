@@ -25,14 +25,17 @@ from recsvc.recommender import Query as ListQuery
 
 router = APIRouter(tags=["recommendations"], route_class=ServiceRoute)
 
-K = Annotated[int, Query(ge=1, description="Longest list; shorter where fewer items are left.")]
+K = Annotated[
+    int,
+    Query(ge=1, description="Longest list; shorter where fewer items are left.", examples=[10]),
+]
 
 
 @router.get(
     "/v1/users/{user_id}/recommendations",
     operation_id="getRecommendations",
     summary="Recommend to a stored user",
-    responses=guarded(422, 503),
+    responses=guarded(),
     response_model_exclude_none=True,
     openapi_extra=document_parameters(ListParameters),
 )
@@ -56,7 +59,7 @@ async def get_recommendations(request: Request, user_id: UserIdPath) -> Recommen
     "/v1/recommendations",
     operation_id="recommend",
     summary="Recommend to a session, an anonymous visitor, or a stored user in context",
-    responses=guarded(400, 413, 422, 503),
+    responses=guarded(400, 413),
     response_model_exclude_none=True,
 )
 async def recommend(body: RecommendIn, request: Request) -> RecommendOut:
@@ -85,7 +88,7 @@ async def recommend(body: RecommendIn, request: Request) -> RecommendOut:
     "/v1/items/{item_id}/similar",
     operation_id="similarItems",
     summary="Items like this one",
-    responses=guarded(404, 422, 503),
+    responses=guarded(404),
     response_model_exclude_none=True,
 )
 async def similar_items(request: Request, item_id: ItemIdPath, k: K = 10) -> SimilarOut:

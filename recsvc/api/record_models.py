@@ -2,10 +2,10 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from recsvc.api.fields import MAX_ROWS, Features, Id
-from recsvc.api.models import EXAMPLE_EVENT, Body
+from recsvc.api.models import EXAMPLE_EVENT, Body, Reply
 
 
 class ItemIn(Body):
@@ -57,7 +57,7 @@ class ItemsPost(Body):
         return {self.item_id: dict(self.features)}
 
 
-class ItemsOut(BaseModel):
+class ItemsOut(Reply):
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
@@ -78,7 +78,7 @@ class ItemsOut(BaseModel):
     model has learned them."""
 
 
-class ItemView(BaseModel):
+class ItemView(Reply):
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [{"item_id": "50", "features": {"year": 1977}, "trained": True}]
@@ -112,7 +112,7 @@ class UserOut(Reply):
     learned them."""
 
 
-class UserExport(BaseModel):
+class UserExport(Reply):
     """All that is kept about a user."""
 
     model_config = ConfigDict(
@@ -121,9 +121,8 @@ class UserExport(BaseModel):
     )
 
 
-class Merged(BaseModel):
+class Merged(Reply):
     model_config = ConfigDict(
-        use_attribute_docstrings=True,
         json_schema_extra={
             "examples": [
                 {"user_id": "u-42", "merged": "visitor-7", "events": 3, "features": ["age"]}
@@ -140,7 +139,7 @@ class Merged(BaseModel):
     """Features that moved: those that the user did not have."""
 
 
-class Erased(BaseModel):
+class Erased(Reply):
     model_config = ConfigDict(json_schema_extra={"examples": [{"user_id": "u-42", "erased": 7}]})
 
     user_id: str
@@ -148,13 +147,13 @@ class Erased(BaseModel):
     """Entries that were removed; none of them is left."""
 
 
-class VersionOut(BaseModel):
+class VersionOut(Reply):
     version: str
     role: Literal["active", "previous", "available", "failed"]
     error: str | None = None
 
 
-class ActiveModel(BaseModel):
+class ActiveModel(Reply):
     version: str
     created_at: str
     loaded_at: str
@@ -167,7 +166,7 @@ class ActiveModel(BaseModel):
     steps: int
 
 
-class ModelsOut(BaseModel):
+class ModelsOut(Reply):
     model_config = ConfigDict(
         protected_namespaces=(),
         json_schema_extra={
@@ -198,7 +197,7 @@ class ModelsOut(BaseModel):
     registry_error: str | None = None
 
 
-class Promoted(BaseModel):
+class Promoted(Reply):
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
@@ -218,13 +217,13 @@ class Promoted(BaseModel):
     promoted_at: str
 
 
-class Alive(BaseModel):
+class Alive(Reply):
     model_config = ConfigDict(json_schema_extra={"examples": [{"status": "alive"}]})
 
     status: Literal["alive"] = "alive"
 
 
-class Ready(BaseModel):
+class Ready(Reply):
     model_config = ConfigDict(
         protected_namespaces=(),
         json_schema_extra={

@@ -15,10 +15,11 @@ from fastapi import FastAPI, Request
 from fastapi.routing import APIRoute
 from starlette.responses import Response
 
+from recsvc.api import problems
 from recsvc.api.access import scope_of
 from recsvc.api.context import context
-
 from recsvc.api.parameters import refuse_unknown
+
 SECURITY = "key"
 """What OpenAPI calls the keys."""
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -54,8 +55,8 @@ class ServiceRoute(APIRoute):
         """FastAPI's handler, behind the check."""
         handle = super().get_route_handler()
         scope = scope_of(self.operation_id, self.methods or set())
-
         known = self._query_parameters()
+
         async def handle_allowed(request: Request) -> Response:
             context(request).access.check(request.headers.get("authorization"), scope)
             strict = JsonRequest(request.scope, request.receive)
@@ -65,17 +66,19 @@ class ServiceRoute(APIRoute):
 
         return handle_allowed
 
-
     def _query_parameters(self) -> frozenset[str]:
         documented = (self.openapi_extra or {}).get("parameters", [])
         named = [p["name"] for p in documented if p["in"] == "query"]
         return frozenset([*named, *(field.alias for field in self.dependant.query_params)])
-def describe_keys(app: FastAPI) -> None:
-    """Say in an app's OpenAPI document how a key is sent."""
+
+
+def describe(app: FastAPI) -> None:
+    """Say in an app's OpenAPI document how a key is sent, and what a problem is."""
     plain = app.openapi
 
-    def with_keys() -> dict[str, Any]:
+    def complete() -> dict[str, Any]:
         document = plain()
+        document["components"]["schemas"][problems.SCHEMA] = problems.schema()
         document["components"]["securitySchemes"] = {
             SECURITY: {
                 "type": "http",
@@ -85,7 +88,7 @@ def describe_keys(app: FastAPI) -> None:
         }
         return document
 
-    app.openapi = with_keys  # type: ignore[method-assign] # the documented way to extend it
+    app.openapi = complete  # type: ignore[method-assign] # the documented way to extend it
 
 
 def _placed(exc: orjson.JSONDecodeError, body: bytes) -> json.JSONDecodeError:

@@ -16,7 +16,7 @@ router = APIRouter(tags=["users"], route_class=ServiceRoute)
     "/v1/users/{user_id}",
     operation_id="putUser",
     summary="Set a user's features",
-    responses=guarded(400, 413, 422, 503),
+    responses=guarded(400, 413),
 )
 async def put_user(request: Request, user_id: UserIdPath, body: UserIn) -> UserOut:
     """Replaces those given before. The user's next list starts from them."""
@@ -30,7 +30,7 @@ async def put_user(request: Request, user_id: UserIdPath, body: UserIn) -> UserO
     "/v1/users/{user_id}",
     operation_id="exportUser",
     summary="All that is kept about a user",
-    responses=guarded(404, 422, 503),
+    responses=guarded(404),
 )
 async def export_user(request: Request, user_id: UserIdPath) -> UserExport:
     """Features, events, adapted states."""
@@ -46,7 +46,7 @@ async def export_user(request: Request, user_id: UserIdPath) -> UserExport:
     "/v1/users/{user_id}",
     operation_id="eraseUser",
     summary="Erase a user, verified",
-    responses=guarded(422, 503),
+    responses=guarded(),
 )
 async def erase_user(request: Request, user_id: UserIdPath) -> Erased:
     """Removes features, events, log entries and adapted states. Harmless when repeated."""
@@ -57,7 +57,7 @@ async def erase_user(request: Request, user_id: UserIdPath) -> Erased:
     "/v1/users/{target}/merge/{source}",
     operation_id="mergeUsers",
     summary="An anonymous user turns out to be a known one",
-    responses=guarded(404, 409, 422, 503),
+    responses=guarded(404, 409),
 )
 async def merge_users(request: Request, target: UserIdPath, source: UserIdPath) -> Merged:
     """Events and features of `source` become those of `target`; where both have a feature, the

@@ -16,14 +16,21 @@ from recsvc.recommender import Recommender
 
 router = APIRouter(tags=["models"], route_class=ServiceRoute)
 
-Version = Annotated[str, Path(pattern=VERSION_PATTERN, description="As GET /v1/models names it.")]
+Version = Annotated[
+    str,
+    Path(
+        pattern=VERSION_PATTERN,
+        description="As GET /v1/models names it.",
+        examples=["20260131T120000.000000Z"],
+    ),
+]
 
 
 @router.get(
     "/v1/models",
     operation_id="listModels",
     summary="The versions, and which one serves",
-    responses=guarded(503),
+    responses=guarded(),
     response_model_exclude_none=True,
 )
 async def list_models(request: Request) -> ModelsOut:
@@ -54,7 +61,7 @@ async def list_models(request: Request) -> ModelsOut:
     "/v1/models/{version}/activate",
     operation_id="activateModel",
     summary="Put a version to work",
-    responses=guarded(404, 409, 422, 503),
+    responses=guarded(404, 409),
 )
 async def activate_model(request: Request, version: Version) -> Promoted:
     """Verifies it, makes it the current one, and serves it from the answer on; other workers and
@@ -67,7 +74,7 @@ async def activate_model(request: Request, version: Version) -> Promoted:
     "/v1/models/rollback",
     operation_id="rollBackModel",
     summary="Put the version before the current one to work again",
-    responses=guarded(404, 409, 422, 503),
+    responses=guarded(404, 409),
 )
 async def roll_back_model(request: Request) -> Promoted:
     """The two change places, so a repeat undoes it: name a version to `activate` where a request

@@ -195,46 +195,6 @@ def test_an_overlong_id_in_a_path_is_a_422(http: httpx.Client) -> None:
     problem(http.get(f"/v1/users/{'%C3%A4' * 257}/recommendations"), 422)
 
 
-def test_every_operation_is_documented(http: httpx.Client) -> None:
-    """Operation ids are stable, bodies and answers have examples, problems are problem+json."""
-    document = http.get("/openapi.json").json()
-    operations = {
-        operation["operationId"]: operation
-        for path in document["paths"].values()
-        for operation in path.values()
-    }
-    assert {
-        "recordEvents", "getRecommendations", "recommend", "similarItems", "putItem", "postItems",
-        "getItem", "hideItem", "putUser", "exportUser", "eraseUser", "mergeUsers", "listModels",
-        "activateModel", "rollBackModel",
-        "livez", "readyz", "metrics",
-    } == operations.keys()  # fmt: skip
-    schemas = document["components"]["schemas"]
-    for name, operation in operations.items():
-        contents = [operation.get("requestBody", {}).get("content", {})]
-        contents += [answer.get("content", {}) for answer in operation["responses"].values()]
-        for content in contents:
-            if "application/json" in content:
-                reference = content["application/json"]["schema"]["$ref"]
-                assert "examples" in schemas[reference.rpartition("/")[2]], name
-        assert ("security" in operation) == (name not in ("livez", "readyz", "metrics"))
-        for status, answer in operation["responses"].items():
-            if int(status) >= 400:
-                assert list(answer["content"]) == ["application/problem+json"], (name, status)
-
-
-def test_parameters_of_a_list_are_documented(http: httpx.Client) -> None:
-    """Every query parameter has its type and says what it does."""
-    document = http.get("/openapi.json").json()
-    operation = document["paths"]["/v1/users/{user_id}/recommendations"]["get"]
-    named = {p["name"]: p for p in operation["parameters"] if p["in"] == "query"}
-    assert {
-        "k", "exclude_seen", "category", "explain", "diversity", "explore",
-    } == named.keys()  # fmt: skip
-    assert (named["k"]["schema"]["type"], named["k"]["schema"]["default"]) == ("integer", 10)
-    assert all(p["description"] and not p["required"] for p in named.values())
-
-
 def test_docs_are_served(http: httpx.Client) -> None:
     """The reference is at /docs, and everything that it loads is here too."""
     page = http.get("/docs").text
