@@ -221,12 +221,16 @@ def refresh_command(
     on_bad_row: BadRows = "fail",
     json: Json = False,
 ) -> None:
-    """Count item pairs again for the current version's item-item kernel; nothing is trained."""
+    """Count item pairs again for the kernel, without training.
+
+    Writes a version that differs from the current one by its edges. Where that one serves no kernel
+    there is nothing to refresh: a line says why, and the exit code is 0.
+    """
     from datetime import UTC, datetime
 
     from recsvc.contract.registry import Registry
     from training.datasets.load import load
-    from training.refresh import refresh_kernel
+    from training.refresh import nothing_to_refresh, refresh_kernel
 
     now = datetime.now(UTC)
     versions = Registry(registry)
@@ -235,10 +239,17 @@ def refresh_command(
         versions.promote(manifest.version, now)
     note = manifest.lineage.decisions["item_item_edges"]
     if json:
-        emit({"version": manifest.version, "promoted": promote, "edges": note})
+        done = {"version": manifest.version, "promoted": promote, "edges": note, "reason": None}
+        emit(done)
         return
     state = "is CURRENT" if promote else "written; `recsvc models activate` makes it CURRENT"
     typer.echo(f"{manifest.version} {state} in {registry}: edges {note}")
+    if (reason := nothing_to_refresh(versions)) is not None:
+        if json:
+            emit({"version": None, "promoted": False, "edges": None, "reason": reason})
+        else:
+            typer.echo(f"nothing to refresh: {reason}")
+        return
 
 
 @app.command("retrain")

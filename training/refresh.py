@@ -35,6 +35,21 @@ from training.tasks import Histories, from_pairs, positives
 _GOLDEN = "golden.npz"
 
 
+def nothing_to_refresh(registry: Registry) -> str | None:
+    """Why the current version has no edges to refresh; None where it has some.
+
+    Raises:
+        TrainingError: there is no current version.
+        RegistryError: the registry cannot be read.
+    """
+    manifest = _current(registry)
+    if manifest.kernel is not None:
+        return None
+    decided = manifest.lineage.decisions.get("item_item_kernel")
+    why = f" ({decided})" if decided else ""
+    return f"version {manifest.version} serves the vector alone, it has no item-item edges{why}"
+
+
 def refresh_kernel(
     dataset: Dataset, registry: Registry, now: datetime, config: KernelConfig | None = None
 ) -> Manifest:
@@ -52,20 +67,21 @@ def refresh_kernel(
         TrainingError: there is no current version, it has no kernel, or the disk is full.
         RegistryError: the registry cannot be read or written.
     """
-    pointer = registry.current()
-    if pointer is None:
-        raise TrainingError(f"{registry.url} has no CURRENT version; run `recsvc-train fit` first")
-    manifest = registry.manifest(pointer.version)
+    manifest = _current(registry)
     if manifest.kernel is None:
-        raise TrainingError(
-            f"version {manifest.version} serves the vector alone, so there are no edges to "
-            "refresh; its manifest says why under decisions.item_item_kernel"
-        )
+        raise TrainingError(f"nothing to refresh: {nothing_to_refresh(registry)}")
     directory = registry.open(manifest.version)
     config = config or KernelConfig()
     edges, counted = _new_edges(dataset, directory, manifest, config)
     kernel = Kernel(edges, manifest.kernel.pooling)
     return _publish(registry, directory, manifest, kernel, counted, now)
+
+
+def _current(registry: Registry) -> Manifest:
+    pointer = registry.current()
+    if pointer is None:
+        raise TrainingError(f"{registry.url} has no CURRENT version; run `recsvc-train fit` first")
+    return registry.manifest(pointer.version)
 
 
 def _new_edges(

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import orjson
 import polars as pl
 import pytest
 
@@ -82,12 +83,26 @@ def test_a_pair_that_users_begin_to_take_gets_an_edge(place: Path, tmp_path: Pat
     assert "unheard-of" not in bundle.item_ids
 
 
-def test_a_version_without_a_kernel_cannot_be_refreshed(place: Path, tmp_path: Path) -> None:
-    """The message says where the reason stands."""
+def test_a_version_without_a_kernel_has_nothing_to_refresh(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """For a scheduled job that is no failure: exit code 0, and why, for people and machines."""
     registry = Registry(tmp_path / "registry")
     fitted = fit(load(place / "data"), registry, SMALL, NOW, kernel=None)
     registry.promote(fitted.manifest.version, NOW)
-    with pytest.raises(TrainingError, match=r"item_item_kernel"):
+    where = ["--data", str(place / "data"), "--registry", registry.url]
+    assert run(["refresh", *where, "--promote"]) == 0
+    why = (
+        f"version {fitted.manifest.version} serves the vector alone, it has no item-item edges "
+        f"({fitted.manifest.lineage.decisions['item_item_kernel']})"
+    )
+    assert capsys.readouterr().out == f"nothing to refresh: {why}\n"
+    assert run(["refresh", *where, "--json"]) == 0
+    assert orjson.loads(capsys.readouterr().out) == {
+        "version": None, "promoted": False, "edges": None, "reason": why,
+    }  # fmt: skip
+    assert registry.versions() == [fitted.manifest.version]
+    with pytest.raises(TrainingError, match="nothing to refresh"):
         refresh_kernel(load(place / "data"), registry, LATER)
 
 
