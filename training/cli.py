@@ -42,7 +42,9 @@ BadRows = Annotated[
 @data_app.command("fetch")
 def data_fetch(
     name: Annotated[Literal["movielens-100k"], typer.Argument(help="Which data set.")],
-    out: Annotated[Path | None, typer.Option(help="Where to; data/NAME if not given.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Directory to write.  [default: data/NAME]")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Download a public data set into the layout that `fit` reads."""
@@ -70,7 +72,10 @@ def data_import(
     on_bad_row: BadRows = "fail",
     json: Json = False,
 ) -> None:
-    """Bring CSV, Parquet, MovieLens or RecBole files into the layout that `fit` reads."""
+    """Bring CSV, Parquet, MovieLens or RecBole files into our layout.
+
+    The result is read without any guess; docs/data.md describes it.
+    """
     from training.datasets.describe import describe, lines
     from training.datasets.importing import import_dataset
 
@@ -95,7 +100,7 @@ def data_describe(
     on_bad_row: BadRows = "fail",
     json: Json = False,
 ) -> None:
-    """Check a data set and say what stands in it, what was guessed, and what to look at.
+    """Check a data set: what it holds, what was guessed.
 
     What was guessed is overruled in dataset.toml; docs/data.md describes it.
     """
@@ -128,7 +133,10 @@ def data_synth(
     seed: Annotated[int, typer.Option(help="The same seed gives the same data.")] = 0,
     json: Json = False,
 ) -> None:
-    """Generate a data set from known latent factors (kept in truth.npz)."""
+    """Generate a data set from known latent factors.
+
+    They are kept beside it in truth.npz.
+    """
     from training.datasets.synth import SynthSpec, write_synth
 
     spec = SynthSpec(users, items, interactions, dims, ratings)
@@ -160,9 +168,10 @@ def fit_command(
     on_bad_row: BadRows = "fail",
     json: Json = False,
 ) -> None:
-    """Meta-train on a data set and write a version; the first one becomes CURRENT.
+    """Meta-train on a data set and write a version.
 
-    Interrupted, the same command goes on from the last epoch.
+    The first one becomes CURRENT, which `recsvc serve` serves. Interrupted, the same command goes
+    on from the last epoch.
     """
     from datetime import UTC, datetime
 
@@ -234,6 +243,12 @@ def refresh_command(
 
     now = datetime.now(UTC)
     versions = Registry(registry)
+    if (reason := nothing_to_refresh(versions)) is not None:
+        if json:
+            emit({"version": None, "promoted": False, "edges": None, "reason": reason})
+        else:
+            typer.echo(f"nothing to refresh: {reason}")
+        return
     manifest = refresh_kernel(load(data, on_bad_row=on_bad_row), versions, now)
     if promote:
         versions.promote(manifest.version, now)
@@ -244,12 +259,6 @@ def refresh_command(
         return
     state = "is CURRENT" if promote else "written; `recsvc models activate` makes it CURRENT"
     typer.echo(f"{manifest.version} {state} in {registry}: edges {note}")
-    if (reason := nothing_to_refresh(versions)) is not None:
-        if json:
-            emit({"version": None, "promoted": False, "edges": None, "reason": reason})
-        else:
-            typer.echo(f"nothing to refresh: {reason}")
-        return
 
 
 @app.command("retrain")
@@ -275,10 +284,10 @@ def retrain_command(
         float, typer.Option(help="nDCG@10 that a new version may lose and still be promoted.")
     ] = 0.005,
     min_users: Annotated[
-        int, typer.Option(help="Held-out new users without whom nothing is decided.")
+        int, typer.Option(help="Fewest held-out new users to compare on; with fewer, skip.")
     ] = 20,
     device: Annotated[
-        Literal["auto", "cpu", "cuda"], typer.Option(help="Where to train.")
+        Literal["auto", "cpu", "cuda"], typer.Option(help="Where to train; auto: CUDA if any.")
     ] = "auto",
     seed: Annotated[int, typer.Option(help="The same seed gives the same model.")] = 0,
     max_epochs: Annotated[int, typer.Option(help="Most epochs of training.")] = 60,
@@ -288,9 +297,10 @@ def retrain_command(
     on_bad_row: BadRows = "fail",
     json: Json = False,
 ) -> None:
-    """Learn from what the service logged; promote the new version when it is not worse.
+    """Learn from what the service logged; promote what is not worse.
 
-    Exit code 0 whether promoted, refused or skipped; the last line says which, and why.
+    One of --once and --cron is needed. Exit code 0 whether promoted, refused or skipped; the last
+    line says which, and why.
     """
     from datetime import UTC, datetime
 
@@ -330,27 +340,43 @@ def evaluate_command(
     data: Annotated[Path, typer.Option(help="Directory of the data set.")],
     protocol: Annotated[
         str,
-        typer.Option(help="Who is held out: cold-user, time, cold-item, ratings ..., or all."),
+        typer.Option(
+            help="What is held out: cold-user, cold-item, both-cold, time, ratings, "
+            "ratings-new-items, or all."
+        ),
     ] = "cold-user",
     seeds: Annotated[int, typer.Option(min=1, help="Splits: seeds 0, 1, ...")] = 3,
-    methods: Annotated[str, typer.Option(help="Names, separated by commas; all if empty.")] = "",
+    methods: Annotated[
+        str,
+        typer.Option(help="Names, separated by commas; a wrong one lists them.  [default: all]"),
+    ] = "",
     window: Annotated[
-        str | None, typer.Option(help="Largest support: a number, or auto (the default).")
+        str | None, typer.Option(help="Largest support: a number, or auto.  [default: auto]")
     ] = None,
     supports: Annotated[
         str | None,
-        typer.Option(help="cold-user: positives (the default), or all-ratings: low ones as well."),
+        typer.Option(
+            help="Of cold-user: positives, or all-ratings, low ones as well.  [default: positives]"
+        ),
     ] = None,
     cut: Annotated[
         str | None,
-        typer.Option(help="time: a date, or the share of interactions before it (0.8)."),
+        typer.Option(
+            help="Of time: a date, or the share of interactions before it.  [default: 0.8]"
+        ),
     ] = None,
     split: Annotated[
         str | None,
-        typer.Option(help="cold-item: random (the default), or time for the latest to appear."),
+        typer.Option(
+            help="Of cold-item: random, or time for the latest to appear.  [default: random]"
+        ),
     ] = None,
     work: Annotated[
-        Path | None, typer.Option(help="Where finished runs are kept and found again.")
+        Path | None,
+        typer.Option(
+            help="Where finished runs are kept and found again.  "
+            "[default: ~/.cache/recsvc/evaluate]"
+        ),
     ] = None,
     html: Annotated[
         Path | None, typer.Option(help="Write a page with plots and all tables to this file.")
@@ -358,7 +384,7 @@ def evaluate_command(
     on_bad_row: BadRows = "fail",
     json: Json = False,
 ) -> None:
-    """Compare our model with tuned baselines on what training never saw.
+    """Compare our model with tuned baselines on held-out data.
 
     Interrupted, the same command goes on after the last finished method and seed.
     """
@@ -400,7 +426,10 @@ def demo_command(
     ),
     port: Annotated[int, typer.Option(help="Of the service; 0 takes a free one.")] = 8000,
 ) -> None:
-    """Show the product on MovieLens-100K; stays up when run on a terminal."""
+    """Show the product on MovieLens-100K, from the data to a list.
+
+    Fetches, fits, evaluates, serves, and clicks as a new user. Stays up when run on a terminal.
+    """
     from training.demo import run_demo
 
     run_demo(work, port, typer.echo, stay=sys.stdin.isatty())

@@ -26,17 +26,31 @@ models_app = typer.Typer(
 )
 app.add_typer(models_app, name="models")
 keys_app = typer.Typer(
-    help="API keys. While there is none the service is open, its administration excepted.",
+    help="API keys. While there is none the service is open, but for its administration.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 app.add_typer(keys_app, name="keys")
 
+
+def _setting(text: str, name: str, default: str) -> Any:
+    """An option that is a setting; not read by typer, so that a wrong value names its source."""
+    return typer.Option(
+        "--" + name.replace("_", "-"),
+        help=f"{text}  [env var: RECSVC_{name.upper()}; default: {default}]",
+    )
+
+
 RegistryOption = Annotated[
-    str | None, typer.Option("--registry", help="Directory or URL of the bundles.")
+    str | None, _setting("Directory or URL (s3://...) of the versions.", "registry", "registry")
 ]
 RedisOption = Annotated[
-    str | None, typer.Option(help="redis://, rediss://, unix:// or redis+cluster:// URL.")
+    str | None,
+    typer.Option(
+        "--redis-url",
+        help="redis://, rediss://, unix:// or redis+cluster:// URL of the service's Redis.  "
+        "[env var: RECSVC_REDIS_URL; required]",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -44,17 +58,35 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 @app.command()
 def serve(
     registry: RegistryOption = None,
-    redis_url: RedisOption = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
-    port: Annotated[str | None, typer.Option(help="Port; 0 takes a free one.")] = None,
-    workers: Annotated[str | None, typer.Option(help="Server processes.")] = None,
-    data_dir: Annotated[
-        str | None, typer.Option(help="Data of the embedded Redis, used without --redis-url.")
+    redis_url: Annotated[
+        str | None,
+        _setting(
+            "redis://, rediss://, unix:// or redis+cluster:// URL.",
+            "redis_url",
+            "a Redis of its own, embedded",
+        ),
     ] = None,
-    log_level: Annotated[str | None, typer.Option(help="debug, info, warning, error.")] = None,
-    log_format: Annotated[str | None, typer.Option(help="console or json.")] = None,
+    host: Annotated[
+        str | None, _setting("Address to listen on; 0.0.0.0: all.", "host", "127.0.0.1")
+    ] = None,
+    port: Annotated[str | None, _setting("Port; 0 takes a free one.", "port", "8000")] = None,
+    workers: Annotated[str | None, _setting("Server processes.", "workers", "1")] = None,
+    data_dir: Annotated[
+        str | None,
+        _setting(
+            "Data of the embedded Redis, used without --redis-url.", "data_dir", "recsvc-data"
+        ),
+    ] = None,
+    log_level: Annotated[
+        str | None, _setting("debug, info, warning or error.", "log_level", "info")
+    ] = None,
+    log_format: Annotated[str | None, _setting("console or json.", "log_format", "console")] = None,
 ) -> None:
-    """Serve the registry's current version over HTTP."""
+    """Serve the registry's current version over HTTP.
+
+    A flag wins over its environment variable, that over the TOML file that RECSVC_CONFIG names.
+    Those two have more settings: `recsvc settings` shows all.
+    """
     # One thread a worker, set before numpy is imported: the scan and the graphs are small, and
     # workers are what uses the cores.
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -75,13 +107,23 @@ def serve(
     )
 
 
+@app.command("settings")
+def show_settings(json: Json = False) -> None:
+    """Show every setting: its variable, value here, default, meaning."""
+    from recsvc.cli.settings import show
+
+    show(json)
+
+
 @app.command()
 def archive(
     out: Annotated[Path, typer.Option(help="Directory of the Parquet files.")],
     redis_url: RedisOption = None,
-    once: Annotated[bool, typer.Option("--once", help="Drain what is there, then end.")] = False,
+    once: Annotated[
+        bool, typer.Option("--once", help="Drain what is there, then end; else every 5 s.")
+    ] = False,
 ) -> None:
-    """Move the event log from Redis to Parquet files."""
+    """Move the event log from Redis to Parquet files, for training."""
     import asyncio
 
     from recsvc.archive.drain import run_archive
@@ -125,10 +167,13 @@ def models_show(
 
 @models_app.command("activate")
 def models_activate(
-    version: Annotated[str, typer.Argument(help="To become the current one.")],
+    version: Annotated[str, typer.Argument(help="As `recsvc models list` shows it.")],
     registry: RegistryOption = None,
 ) -> None:
-    """Verify a version and make it current; running services take it up."""
+    """Verify a version and make it current.
+
+    Running services take it up within a second, without a restart.
+    """
     from recsvc.cli import models
 
     models.activate(models.open_registry(registry), version)
