@@ -14,7 +14,8 @@ log_seq; the last two give the order of arrival. Features are JSON text, null fo
 A batch is written aside, forced to the disk, renamed, and only then acknowledged and removed from
 Redis. Killed anywhere, nothing is lost: at worst a batch is written twice. So READERS DROP REPEATS
 by (user_id, event_id), keeping any. An erased user's rows from before the erasure are removed from
-the files by the drain that reads its mark.
+the files by the drain that reads its mark. Readers hold `recsvc.contract.archive_lock.reading`, so
+that what they read belongs together.
 """
 
 import asyncio
@@ -28,6 +29,7 @@ from pathlib import Path
 import structlog
 
 from recsvc.archive import files
+from recsvc.contract.errors import ArchiveBusyError
 from recsvc.errors import ArchiveError, StateUnavailableError
 from recsvc.settings import Settings
 from recsvc.state.log import EventLog, LogEntry
@@ -62,6 +64,7 @@ async def drain_once(
 
     Raises:
         ArchiveError: the directory cannot be written or is in use; nothing is lost.
+        ArchiveBusyError: somebody reads it and does not end; nothing is lost.
         StateUnavailableError: Redis does not answer; nothing is lost.
     """
     log = EventLog(store.connection, consumer)
@@ -98,7 +101,7 @@ async def run_archive(
 
     Raises:
         ArchiveError: see `drain_once`.
-        StateUnavailableError: Redis does not answer, and it is the only drain.
+        StateUnavailableError, ArchiveBusyError: as there, when it is the only drain.
     """
     timeout_s = max(_PATIENCE_S, settings.redis_timeout_s)
     store = StateStore.open(url, settings.model_copy(update={"redis_timeout_s": timeout_s}))
@@ -107,7 +110,7 @@ async def run_archive(
         while True:
             try:
                 result = await drain_once(store, out, consumer=consumer)
-            except StateUnavailableError as exc:
+            except (StateUnavailableError, ArchiveBusyError) as exc:
                 if once:
                     raise
                 structlog.get_logger(__name__).warning("archive_waits", error=str(exc))

@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from recsvc.contract.archive_lock import writing
 from recsvc.errors import ArchiveError
 from recsvc.state.items import Features
 from recsvc.state.keys import erasure_hash
@@ -62,11 +63,14 @@ def locked(out: Path) -> Iterator[None]:
 def write_batch(out: Path, batch: Sequence[LogEntry], consumer: str) -> None:
     """Write a batch's events, features and erasures, and apply the erasures to all files.
 
+    Readers see all of it or nothing.
+
     Args:
         batch: at least one entry.
         consumer: becomes part of the files' name.
 
     Raises:
+        ArchiveBusyError: somebody reads the archive and does not end.
         OSError: it cannot be written; files that are complete stay.
     """
     first = batch[0]
@@ -84,10 +88,11 @@ def write_batch(out: Path, batch: Sequence[LogEntry], consumer: str) -> None:
         else:
             tables.setdefault("erasures", []).append(row | {"user_hash": e.user})
     columns = {"users": _USER_COLUMNS, "erasures": _ERASURE_COLUMNS}
-    for folder, rows in tables.items():
-        _write(out / folder / name, rows, columns.get(folder, _EVENT_COLUMNS))
-    if "erasures" in tables:
-        _apply_erasures(out, tables["erasures"])
+    with writing(out):
+        for folder, rows in tables.items():
+            _write(out / folder / name, rows, columns.get(folder, _EVENT_COLUMNS))
+        if "erasures" in tables:
+            _apply_erasures(out, tables["erasures"])
 
 
 def _event(stored: _Row) -> _Row:
@@ -107,6 +112,7 @@ def write_items(out: Path, position: str, items: Mapping[str, Features]) -> int:
         Items written.
 
     Raises:
+        ArchiveBusyError: somebody reads the archive and does not end.
         OSError: it cannot be written; the older file stays.
     """
     ms, _, sequence = position.partition("@")[0].partition("-")
@@ -117,10 +123,11 @@ def write_items(out: Path, position: str, items: Mapping[str, Features]) -> int:
         {"item_id": item, "features": None if f is None else orjson.dumps(f).decode()}
         for item, f in sorted(items.items())
     ]
-    _write(path, rows, _ITEM_COLUMNS)
-    for older in path.parent.glob("items-*.parquet"):
-        if older != path:
-            older.unlink()
+    with writing(out):
+        _write(path, rows, _ITEM_COLUMNS)
+        for older in path.parent.glob("items-*.parquet"):
+            if older != path:
+                older.unlink()
     return len(rows)
 
 

@@ -1,1 +1,1 @@
-"""What service and training agree on: schema, manifest, registry. No torch, no HTTP."""
+"""What service and training agree on: schema, manifest, registry, archive. No torch, no HTTP."""

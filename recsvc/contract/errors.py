@@ -5,8 +5,9 @@ ContractError
 ├── ManifestError        a manifest is missing, unreadable, or of an unknown format
 ├── BundleCorruptError   a file of a bundle is not what its manifest says
 ├── BundleRefusedError   a bundle is intact, but must not be served
-└── RegistryError        the registry cannot be read or written
-    └── VersionNotFoundError
+├── RegistryError        the registry cannot be read or written
+│   └── VersionNotFoundError
+└── ArchiveBusyError     somebody else reads or writes the archive, and does not end
 """
 
 
@@ -36,3 +37,7 @@ class RegistryError(ContractError):
 
 class VersionNotFoundError(RegistryError):
     """The registry holds no such version."""
+
+
+class ArchiveBusyError(ContractError):
+    """The archive is read or written by another process for longer than it was waited for."""

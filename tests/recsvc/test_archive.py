@@ -18,6 +18,7 @@ import pytest
 
 from recsvc.archive import drain
 from recsvc.archive.drain import DrainResult, drain_once, run_archive
+from recsvc.contract.archive_lock import reading
 from recsvc.errors import ArchiveError, StateUnavailableError
 from recsvc.settings import Settings
 from recsvc.state.events import Event
@@ -240,6 +241,39 @@ async def test_an_erased_user_leaves_the_files(store: StateStore, out: Path) -> 
     assert len(found_files(out, "date=*/part-*.parquet")) == 2
 
 
+def test_files_stand_still_for_a_reader(
+    redis_server: RedisServer, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A drain with an erasure, which rewrites and removes files, waits until the reader is done."""
+    monkeypatch.setenv("RECSVC_PARTITIONS", str(SETTINGS.partitions))
+    asyncio.run(_append(redis_server, [event(1), event(2, "bob")]))
+    asyncio.run(_drain_all(redis_server, out))
+    asyncio.run(_erase(redis_server, "ada"))
+    before = found_files(out)
+    with reading(out):
+        process = subprocess.Popen([sys.executable, "-c", DRAIN, redis_server.url, out])
+        eventually(lambda: _is_handed_out(redis_server), "the drain has read the erasure")
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(timeout=0.3)
+        assert found_files(out) == before
+        assert event_keys(out) == [("ada", "e1"), ("bob", "e2")]
+    assert process.wait(timeout=30) == 0
+    assert event_keys(out) == [("bob", "e2")]
+
+
+async def _erase(server: RedisServer, user_id: str) -> None:
+    store = StateStore.open(server.url, SETTINGS)
+    await store.erase_user(user_id)
+    await store.close()
+
+
+def _is_handed_out(server: RedisServer) -> bool:
+    """Whether a drain has read entries that it has not finished."""
+    with server.client() as client:
+        groups = [group for key in client.keys("*:log") for group in client.xinfo_groups(key)]
+        return any(group["pending"] for group in groups)
+
+
 async def test_the_items_file_is_the_whole_table(store: StateStore, out: Path) -> None:
     """After a change there is one new file with every item, hidden ones without features."""
     await store.put_items({"b": {"year": 1999}, "ä": {}})
@@ -272,7 +306,7 @@ async def test_a_full_disk_loses_nothing(
     await store.append([event(n) for n in range(3)])
     with full_disk(), pytest.raises(ArchiveError, match=r"archive.*still in Redis"):
         await drain_once(store, out, consumer="c")
-    assert [path.name for path in found_files(out)] == [".lock"]
+    assert [path.name for path in found_files(out)] == [".files.lock", ".lock"]
     assert log_length(redis_server) == 3
     assert (await drain_once(store, out, consumer="c", claim_idle_ms=0)).events == 3
 

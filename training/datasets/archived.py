@@ -14,6 +14,7 @@ import orjson
 import polars as pl
 from polars.exceptions import PolarsError
 
+from recsvc.contract.archive_lock import reading
 from training.datasets.config import write_config
 from training.datasets.dataset import ColumnConfig, Dataset
 from training.datasets.store import interaction_pieces, new_directory, write_pieces
@@ -45,12 +46,38 @@ class Archived:
     """When the newest event arrived, milliseconds since 1970 UTC; 0 without events."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Contents:
+    """All that an archive held at one moment."""
+
+    events: pl.DataFrame
+    erasures: frozenset[str]
+    """Hashes of erased users' ids."""
+    users: dict[str, dict[str, Any]]
+    """Features by user."""
+    items: dict[str, dict[str, Any]]
+    """Features by item."""
+
+
 def read_events(archive: Path) -> pl.DataFrame:
     """All archived events, each once, in the order of arrival.
 
     Raises:
         DataError: a file is unreadable; the message names the archive.
+        ArchiveBusyError: a drain writes it and does not end.
     """
+    with reading(archive):
+        return _events(archive)
+
+
+def _contents(archive: Path) -> _Contents:
+    with reading(archive):
+        return _Contents(
+            _events(archive), _erasures(archive), _user_features(archive), _item_features(archive)
+        )
+
+
+def _events(archive: Path) -> pl.DataFrame:
     files = sorted(archive.glob("date=*/part-*.parquet"))
     if not files:
         return pl.DataFrame(schema=_COLUMNS)
@@ -75,21 +102,23 @@ def merge_archive(base: Dataset, archive: Path, out: Path) -> Archived:
 
     Raises:
         DataError: the archive is unreadable, or `out` cannot be written.
+        ArchiveBusyError: a drain writes it and does not end.
     """
-    events = read_events(archive)
+    archived = _contents(archive)
+    events = archived.events
     timed = base.interactions.timestamp_E is not None
-    erased = _erased(base, archive)
+    erased = frozenset(u for u in base.user_ids if _erasure_hash(u) in archived.erasures)
     with new_directory(out) as aside:
         pieces = _aligned(_base_rows(base, timed, erased), _as_rows(events, base), timed)
         write_pieces(aside / "interactions.parquet", pieces)
         config = base.config
         users = _merge_features(
-            "user_id", base.user_ids, base.users, _user_features(archive), config.user_columns
+            "user_id", base.user_ids, base.users, archived.users, config.user_columns
         )
         if users is not None:
             users = users.filter(~pl.col("user_id").is_in(list(erased)))
         items = _merge_features(
-            "item_id", base.item_ids, base.items, _item_features(archive), config.item_columns
+            "item_id", base.item_ids, base.items, archived.items, config.item_columns
         )
         for name, frame in (("users", users), ("items", items)):
             if frame is not None:
@@ -104,13 +133,9 @@ def merge_archive(base: Dataset, archive: Path, out: Path) -> Archived:
     return Archived(len(events), new_users, int(events["log_ms"].max() or 0))  # type: ignore[arg-type]  # an integer column
 
 
-def _erased(base: Dataset, archive: Path) -> frozenset[str]:
-    """Users of the base who asked to be forgotten."""
+def _erasures(archive: Path) -> frozenset[str]:
     files = sorted(archive.glob("erasures/part-*.parquet"))
-    if not files:
-        return frozenset()
-    marks = set(_read(files, archive)["user_hash"])
-    return frozenset(u for u in base.user_ids if _erasure_hash(u) in marks)
+    return frozenset(_read(files, archive)["user_hash"]) if files else frozenset()
 
 
 def _erasure_hash(user_id: str) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from recsvc.contract.archive_lock import writing
 from training.datasets import Dataset, load
 from training.datasets.archived import merge_archive
 from training.errors import DataError
@@ -173,3 +175,19 @@ def test_a_truncated_part_file_is_named(timed: Dataset, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"archive .*unreadable"):
         merge_archive(timed, tmp_path / "archive", tmp_path / "merged")
     assert not (tmp_path / "merged").exists()
+
+
+def test_a_merge_waits_for_a_drain(timed: Dataset, tmp_path: Path) -> None:
+    """What is read belongs together: an erasure that is being applied is read when it is."""
+    archive = tmp_path / "archive"
+    write_events(archive, [{"user_id": "u3", "item_id": "a"}, {"user_id": "u4", "item_id": "b"}])
+    merged = threading.Thread(target=merge_archive, args=(timed, archive, tmp_path / "out"))
+    with writing(archive):
+        merged.start()
+        merged.join(timeout=0.2)
+        assert merged.is_alive()
+        assert not (tmp_path / "out").exists()
+        write_events(archive, [{"user_id": "u4", "item_id": "b"}])
+    merged.join(timeout=30)
+    assert not merged.is_alive()
+    assert "u3" not in load(tmp_path / "out").user_ids
