@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from recsvc.contract.manifest import Manifest
 from training.bundle_scores import BundleScorer
 from training.datasets import Dataset, encode
 from training.errors import SettingError
@@ -44,22 +45,37 @@ class Verdict:
     promote: bool
     reason: str
     users: int
-    candidate: float
-    """Mean nDCG@10 over users and support sizes."""
-    current: float
-    difference: float
-    low: float
+    window: int
+    """Largest support that was measured."""
+    candidate: float | None = None
+    """Mean nDCG@10 over users and support sizes; None, as what follows, where too few users decide
+    nothing."""
+    current: float | None = None
+    difference: float | None = None
+    low: float | None = None
     """95 % bootstrap interval of the difference."""
-    high: float
+    high: float | None = None
 
     def document(self) -> dict[str, Any]:
         """In JSON's types."""
         return asdict(self)
 
 
-def usable_users(histories: Histories) -> NDArray[np.int64]:
+def gate_window(histories: Histories, *bundles: Manifest) -> int:
+    """The largest support to measure: what the bundles were trained for, if the users are so long.
+
+    Args:
+        histories: of the held-out users. Those who came since the base data are often shorter than
+            the users that a bundle's window was chosen for; then a short window measures more of
+            them.
+        bundles: manifests of the versions to compare; the smaller window of theirs counts.
+    """
+    trained = min(manifest.adaptation.window for manifest in bundles)
+    return min(trained, automatic_window(histories.lengths_U))
+
+
+def usable_users(histories: Histories, window: int) -> NDArray[np.int64]:
     """Rows of users that are long enough to be ranked for."""
-    window = automatic_window(histories.lengths_U)
     return np.flatnonzero(histories.lengths_U >= minimum_positives(window))
 
 
@@ -88,20 +104,22 @@ def judge(
     Raises:
         ContractError: a bundle is damaged.
     """
-    figures = {
-        name: _figures(directory, dataset, histories, held_out, candidates_N)
-        for name, directory in (("candidate", candidate), ("current", current))
-    }
-    users = len(figures["candidate"])
+    scorers = [BundleScorer(directory, dataset.item_ids) for directory in (candidate, current)]
+    window = gate_window(histories.take(held_out), *(s.manifest for s in scorers))
+    figures = [
+        _figures(scorer, window, dataset, histories.take(held_out), held_out, candidates_N)
+        for scorer in scorers
+    ]
+    users = len(figures[0])
     if users < config.min_users:
         reason = f"{users} held-out users; at least {config.min_users} are needed to decide"
-        return Verdict(False, reason, users, *[float("nan")] * 5)
-    pairs_UC = np.column_stack([figures["candidate"], figures["current"]])
+        return Verdict(False, reason, users, window)
+    pairs_UC = np.column_stack(figures)
     means_RC = bootstrap_means([pairs_UC], np.random.default_rng(seed))
     low, high = interval(means_RC[:, 0] - means_RC[:, 1])
     new, old = (float(v) for v in pairs_UC.mean(axis=0))
     promote, reason = _decide(new - old, low, high, config.margin)
-    return Verdict(promote, reason, users, new, old, new - old, low, high)
+    return Verdict(promote, reason, users, window, new, old, new - old, low, high)
 
 
 def _decide(difference: float, low: float, high: float, margin: float) -> tuple[bool, str]:
@@ -114,18 +132,17 @@ def _decide(difference: float, low: float, high: float, margin: float) -> tuple[
 
 
 def _figures(
-    directory: Path,
+    scorer: BundleScorer,
+    window: int,
     dataset: Dataset,
     histories: Histories,
     held_out: NDArray[np.integer],
     candidates_N: NDArray[np.bool_],
 ) -> NDArray[np.float64]:
-    """nDCG@10 of every held-out user, mean over support sizes."""
-    scorer = BundleScorer(directory, dataset.item_ids)
+    """nDCG@10 of every held-out user, whose histories are given, mean over support sizes."""
     schema = scorer.manifest.dataset.user_features
     features = encode(dataset.users, schema, dataset.n_users)[held_out]
-    window = automatic_window(histories.take(held_out).lengths_U)
-    users = cold_users(histories.take(held_out), features, window, candidates_N)
+    users = cold_users(histories, features, window, candidates_N)
     sizes = [n for n in SUPPORT_SIZES if n <= window]
     by_size = [
         measure("bundle", scorer.score, users, candidates_N, n, ("masked",))[0, :, 0] for n in sizes

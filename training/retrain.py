@@ -19,12 +19,13 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
+from recsvc.contract.manifest import Manifest
 from recsvc.contract.registry import Registry
 from training.datasets import Dataset, OnBadRow, load
 from training.datasets.archived import Archived, merge_archive, read_events
 from training.errors import SettingError, TrainingError
 from training.fit import fit
-from training.gate import GateConfig, Verdict, judge, usable_users
+from training.gate import GateConfig, Verdict, gate_window, judge, usable_users
 from training.kernel.train import KernelConfig
 from training.outer_loop import Progress, TrainConfig
 from training.served import DEFAULT_KERNEL
@@ -164,9 +165,9 @@ def _retrain(
         return Result("skipped", reason, len(events))
     dataset, added = _merged(config, say)
     histories = positives(dataset)
-    held_out = _held_out(dataset, histories, added)
-    if current is None:
-        held_out = held_out[:0]  # there is nothing to compare with
+    held_out = np.zeros(0, np.int64)  # without a current version there is nothing to compare with
+    if current is not None:
+        held_out = _held_out(dataset, histories, added, registry.manifest(current.version))
     if current is not None and len(held_out) < gate.min_users:
         reason = (
             f"{len(held_out)} new users with enough interactions could be held out; "
@@ -224,13 +225,18 @@ def _consumed_ms(registry: Registry) -> int:
     return max(map(int, notes), default=0)
 
 
-def _held_out(dataset: Dataset, histories: Histories, added: Archived) -> NDArray[np.int64]:
+def _held_out(
+    dataset: Dataset, histories: Histories, added: Archived, current: Manifest
+) -> NDArray[np.int64]:
     """The new users who never take part in training, as far as they can be ranked for."""
     mine = np.fromiter(
         (u in added.new_users and _never_trained(u) for u in dataset.user_ids), np.bool_
     )
     users = np.flatnonzero(mine)
-    return users[usable_users(histories.take(users))] if len(users) else users
+    if not len(users):
+        return users
+    theirs = histories.take(users)
+    return users[usable_users(theirs, gate_window(theirs, current))]
 
 
 def _never_trained(user_id: str) -> bool:

@@ -146,12 +146,15 @@ class Registry:
     def annotate(self, version: str, name: str, document: dict[str, Any]) -> None:
         """Keep a JSON document beside a version's sealed files, replacing an earlier one.
 
+        Args:
+            document: of JSON's types, so without NaN.
+
         Raises:
             VersionNotFoundError: there is no such version.
             RegistryError: it cannot be written.
         """
         self.manifest(version)
-        self._replace(f"{version}/{name}", json.dumps(document, indent=2).encode())
+        self._replace(f"{version}/{name}", json.dumps(document, indent=2, allow_nan=False).encode())
 
     def open(self, version: str) -> Path:
         """A local directory that holds the version; a remote one is copied once, then reused.

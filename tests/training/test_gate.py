@@ -1,6 +1,6 @@
 """The gate: a version passes against itself, and a worse one is refused with its figures."""
 
-import math
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,9 +13,9 @@ from training.datasets import Dataset, load
 from training.datasets.synth import SynthSpec, write_synth
 from training.errors import SettingError
 from training.fit import fit
-from training.gate import GateConfig, Verdict, judge, usable_users
+from training.gate import GateConfig, Verdict, gate_window, judge, usable_users
 from training.outer_loop import TrainConfig
-from training.tasks import Histories, positives
+from training.tasks import Histories, automatic_window, from_pairs, positives
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -27,7 +27,7 @@ class World:
         write_synth(SynthSpec(users=300, items=60, interactions=7200), 0, place / "data")
         self.dataset: Dataset = load(place / "data")
         self.histories: Histories = positives(self.dataset)
-        usable = usable_users(self.histories)
+        usable = usable_users(self.histories, automatic_window(self.histories.lengths_U))
         self.held_out = usable[:: len(usable) // 60][:60]
         self.registry = Registry(place / "registry")
         config = TrainConfig(dims=8, max_epochs=6, device="cpu")
@@ -74,12 +74,14 @@ def test_a_spoiled_candidate_is_refused_and_a_better_one_passes(
     spoiled = world.spoiled(tmp_path / "spoiled")
     refused = world.judge(spoiled, world.good)
     assert not refused.promote
+    assert refused.high is not None
     assert refused.high < 0
     assert "worse than the current version" in refused.reason
     passed = world.judge(world.good, spoiled)
     assert passed.promote
+    assert passed.low is not None
     assert passed.low > 0
-    assert passed.difference == -refused.difference
+    assert passed.difference == -(refused.difference or 0.0)
 
 
 def test_too_few_users_decide_nothing(world: World) -> None:
@@ -87,7 +89,26 @@ def test_too_few_users_decide_nothing(world: World) -> None:
     verdict = world.judge(world.good, world.good, GateConfig(min_users=1000))
     assert not verdict.promote
     assert "at least 1000 are needed" in verdict.reason
-    assert math.isnan(verdict.difference)
+    assert verdict.difference is None
+    json.dumps(verdict.document(), allow_nan=False)
+
+
+def test_the_window_is_that_of_the_bundles(world: World) -> None:
+    """Supports larger than either version was trained for are not measured; nor are those larger
+    than most held-out users fill."""
+    manifest = read_manifest(world.good)
+    assert world.judge(world.good, world.good).window == manifest.adaptation.window == 20
+    wide, middle, narrow = (
+        manifest.model_copy(
+            update={"adaptation": manifest.adaptation.model_copy(update={"window": window})}
+        )
+        for window in (20, 3, 2)
+    )
+    shorter = from_pairs(np.repeat(np.arange(4), 10), np.tile(np.arange(10), 4), 4, 60)
+    longer = from_pairs(np.repeat(np.arange(4), 30), np.tile(np.arange(30), 4), 4, 60)
+    assert [gate_window(users, wide, wide) for users in (shorter, longer)] == [3, 20]
+    assert gate_window(longer, wide, middle) == 3
+    assert gate_window(longer, narrow, wide) == 2
 
 
 def test_settings_are_checked() -> None:
