@@ -4,13 +4,22 @@ Knows nothing of what is inside but the fingerprint of the run that wrote it.
 """
 
 import os
+import shutil
+import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from recsvc.contract.registry import Registry
 from training.errors import TrainingError
+
+ABANDONED_AFTER_S = 7 * 86_400
+"""A run that was killed may be resumed for so long; then what it left goes."""
+_LEFT_BY_RUNS = (".checkpoint-*.pt", "..checkpoint-*.pt.*", ".staging-*", "recsvc-staging-*")
+"""Checkpoints, checkpoints being written, versions being built here and for an object store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,3 +70,33 @@ class Checkpoint:
     def remove(self) -> None:
         """Delete the file, where there is one."""
         self.path.unlink(missing_ok=True)
+
+
+def checkpoint_directory(registry: Registry) -> Path:
+    """Where runs for a registry keep their checkpoints: in it, or in the temporary directory."""
+    return Path(registry.url) if registry.is_local else Path(tempfile.gettempdir())
+
+
+def remove_abandoned(registry: Registry, clock_s: float | None = None) -> list[Path]:
+    """Remove what runs that were killed left longer than `ABANDONED_AFTER_S` ago.
+
+    Args:
+        clock_s: seconds since 1970; None: now.
+
+    Returns:
+        What was removed. What may not be removed stays, for others may own it.
+    """
+    now_s = time.time() if clock_s is None else clock_s
+    directory, removed = checkpoint_directory(registry), []
+    for path in [p for pattern in _LEFT_BY_RUNS for p in directory.glob(pattern)]:
+        try:
+            if now_s - path.stat().st_mtime < ABANDONED_AFTER_S:
+                continue
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        except OSError:
+            continue
+        removed.append(path)
+    return removed

@@ -176,6 +176,7 @@ def fit_command(
     from datetime import UTC, datetime
 
     from recsvc.contract.registry import Registry
+    from training.checkpoint import remove_abandoned
     from training.datasets.load import load
     from training.fit import fit
     from training.kernel.train import KernelConfig
@@ -196,6 +197,7 @@ def fit_command(
                 note=f"validation {p.validation:.4f} (best {p.best:.4f})"
             ),
         )
+    remove_abandoned(versions)
     pointer = versions.current()
     if promote or pointer is None:
         pointer = versions.promote(fitted.manifest.version, now)

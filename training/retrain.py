@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from recsvc.contract.manifest import Manifest
 from recsvc.contract.registry import Registry
+from training.checkpoint import remove_abandoned
 from training.datasets import Dataset, OnBadRow, load
 from training.datasets.archived import Archived, merge_archive, read_events
 from training.errors import SettingError, TrainingError
@@ -153,6 +154,8 @@ def _retrain(
     on_epoch: Callable[[Progress], None],
 ) -> Result:
     registry = Registry(config.registry)
+    for path in remove_abandoned(registry):
+        say(f"removed {path.name}, which a run that was killed had left")
     current = registry.current()
     events = read_events(config.archive)
     seen_ms = _consumed_ms(registry)
