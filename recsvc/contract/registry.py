@@ -6,10 +6,12 @@ Knows nothing of what is inside a bundle but its manifest. Layout, under any fss
     <root>/CURRENT                      {"version", "previous", "promoted_at"}, replaced atomically
 """
 
+import hashlib
 import json
 import os
 import shutil
 import tempfile
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from recsvc.contract.bundle_cache import BundleCache
 from recsvc.contract.errors import RegistryError, VersionNotFoundError
 from recsvc.contract.manifest import MANIFEST_FILE, Manifest, parse_manifest
 
@@ -45,7 +48,8 @@ class Registry:
 
     Args:
         url: a directory, or any URL that an installed fsspec back end opens (`s3://bucket/models`).
-        cache: where versions of a remote registry are copied to before they are opened.
+        cache: where versions of a remote registry are copied to before they are opened; the
+            current one, the previous one and those opened last stay there.
     """
 
     def __init__(self, url: str | Path, cache: Path | None = None) -> None:
@@ -62,7 +66,8 @@ class Registry:
             (OSError,) if isinstance(fs, LocalFileSystem) else (Exception,)
         )
         self._unreadable = (*self._failures, ValidationError)
-        self._cache = cache or Path(tempfile.gettempdir()) / "recsvc-bundles"
+        cache = cache or Path(tempfile.gettempdir()) / "recsvc-bundles"
+        self._cache = BundleCache(cache / hashlib.sha256(self.url.encode()).hexdigest()[:16])
 
     @property
     def is_local(self) -> bool:
@@ -166,22 +171,22 @@ class Registry:
         manifest = self.manifest(version)
         if self.is_local:
             return Path(self._join(version))
-        target = self._cache / version
-        if (target / MANIFEST_FILE).is_file():
-            return target
-        self._cache.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(dir=self._cache, prefix=".copy-"))
-        try:
+        if (copy := self._cache.find(version)) is not None:
+            return copy
+
+        def download(directory: Path) -> None:
             for name in [*manifest.files, MANIFEST_FILE]:
-                self._fs.get_file(self._join(version, name), str(staging / name))
-            if target.exists():
-                shutil.rmtree(target)
-            staging.replace(target)
+                self._fs.get_file(self._join(version, name), str(directory / name))
+
+        try:
+            copy = self._cache.add(version, download)
         except self._failures as exc:
             raise RegistryError(f"version {version!r} cannot be copied: {exc}") from exc
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
-        return target
+        with suppress(RegistryError):  # an unreadable pointer: the next copy is an occasion too
+            current = self.current()
+            named = (current.version, current.previous) if current else ()
+            self._cache.prune({version, *named})
+        return copy
 
     def staging(self) -> Path:
         """A fresh local directory to build a version in; on a local registry's own disk.
