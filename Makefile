@@ -11,7 +11,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 .PHONY: help demo test check serve env clean
 
 help:
-	@echo "make demo    environment, MovieLens-100K, meta-training, evaluation, service; a new user's list before and after three clicks"
+	@echo "make demo    environment, MovieLens-100K, meta-training, evaluation, service; two new users' lists before and after three clicks"
 	@echo "make test    environment, then every check and test"
 	@echo "make check   formatting, lint, types, layers, tests, in the environment that is there"
 	@echo "make serve   serve the demo's model on port PORT ($(PORT))"

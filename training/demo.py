@@ -1,4 +1,4 @@
-"""The demo: MovieLens-100K, meta-training, evaluation, the service, and one new user over HTTP.
+"""The demo: MovieLens-100K, meta-training, evaluation, the service, and new users over HTTP.
 
 Knows nothing that a user of the product would not know: it runs the product's own commands and
 speaks to the service over HTTP.
@@ -18,11 +18,15 @@ from training.errors import TrainingError
 
 Say = Callable[[str], None]
 
-CLICKS = ("Aliens", "Blade Runner", "Terminator, The")
-"""What the new user of the demo clicks on."""
+VISITORS = {
+    "old crime films": ("Maltese Falcon, The", "Chinatown", "Big Sleep, The"),
+    "old Disney films": ("Snow White and the Seven Dwarfs", "Cinderella", "Pinocchio"),
+}
+"""What the new users of the demo click on: three films of a kind that the first list, which is what
+most people like, has none of. Who clicks on what is in it anyway sees less change."""
 METHODS = "popularity,late-popularity,demo-pop,item-knn,ease,pure-svd,ials,ours"
-_USER = "new-visitor"
 _LENGTH = 10
+"""Of a list; the service's own default."""
 _READY_S = 30.0
 
 
@@ -47,33 +51,47 @@ def run_demo(work: Path, port: int, say: Say, *, stay: bool) -> None:
     _train([*evaluate, "--methods", METHODS, "--work", str(work / "runs")])
     say("\n3. The service, with its embedded Redis")
     with served(registry, work / "state", port) as address:
-        show_adaptation(address, data, say)
+        for taste, clicks in VISITORS.items():
+            show_adaptation(address, data, taste, clicks, say)
         if stay:
             say(f"\nThe playground: {address}/   (reference: {address}/docs; Ctrl-C ends it)")
             _wait()
 
 
-def show_adaptation(address: str, data: Path, say: Say) -> None:
-    """Ask for a new user's list, click three times, and ask again."""
+def show_adaptation(address: str, data: Path, taste: str, clicks: Sequence[str], say: Say) -> None:
+    """Ask for a new user's list, click, and ask again.
+
+    Args:
+        address: of the service.
+        data: the data set, to find the clicked titles in.
+        taste: what the user likes, in words; makes the user's id.
+        clicks: beginnings of titles.
+        say: told clicks, both lists, and how many titles are new.
+
+    Raises:
+        TrainingError: nothing changed.
+    """
+    user = f"new-visitor-{taste.replace(' ', '-')}"
     with httpx.Client(base_url=address, timeout=10.0) as client:
-        client.delete(f"/v1/users/{_USER}")
-        before = _recommendations(client)
-        clicked = [(item, title) for title in CLICKS for item in _find(data, title)]
-        events = [
-            {"user_id": _USER, "item_id": item, "event_id": f"demo-{item}"} for item, _ in clicked
-        ]
+        client.delete(f"/v1/users/{user}")
+        before = _recommendations(client, user)
+        clicked = [item for title in clicks for item in _find(data, title)]
+        events = [{"user_id": user, "item_id": i, "event_id": f"demo-{i}"} for i in clicked]
         started = time.perf_counter()
         client.post("/v1/events", json={"events": events}).raise_for_status()
-        after = _recommendations(client)
+        after = _recommendations(client, user)
         took_ms = (time.perf_counter() - started) * 1000
-        titles = {i: _title(client, i) for i in {*before, *after, *(i for i, _ in clicked)}}
-    say("   clicks: " + ", ".join(titles[i] for i, _ in clicked))
+        titles = {i: _title(client, i) for i in {*before, *after, *clicked}}
+    say(f"\n   A new visitor who likes {taste} clicks: " + ", ".join(titles[i] for i in clicked))
     say(f"\n   {'before':<44}after ({took_ms:.1f} ms from the clicks to the new list)")
     for rank, (old, new) in enumerate(zip(before, after, strict=True), 1):
-        moved = "" if new not in before else f"  (was {before.index(new) + 1})"
-        say(f"   {rank:>2} {titles[old]:<41}{rank:>2} {titles[new]}{moved}")
+        moved = f"(was {before.index(new) + 1})" if new in before else "(new)"
+        say(f"   {rank:>2} {titles[old]:<41}{rank:>2} {titles[new]} {moved}")
+    moved_places = sum(old != new for old, new in zip(before, after, strict=True))
+    n_new = len(set(after) - set(before))
+    say(f"   {n_new} of {_LENGTH} titles are new, {moved_places} of {_LENGTH} places changed")
     if before == after:
-        raise TrainingError("three clicks changed nothing in the list. This is a bug.")
+        raise TrainingError("the clicks changed nothing in the list. This is a bug.")
 
 
 @contextmanager
@@ -126,8 +144,8 @@ def _program(module: str) -> list[str]:
     return [sys.executable, "-c", f"from {module} import main; main()"]
 
 
-def _recommendations(client: httpx.Client) -> list[str]:
-    answer = client.get(f"/v1/users/{_USER}/recommendations", params={"k": _LENGTH})
+def _recommendations(client: httpx.Client, user: str) -> list[str]:
+    answer = client.get(f"/v1/users/{user}/recommendations", params={"k": _LENGTH})
     answer.raise_for_status()
     items: list[dict[str, Any]] = answer.json()["items"]
     return [item["item_id"] for item in items]
