@@ -8,7 +8,15 @@ from typing import Annotated, Any
 from urllib.parse import unquote_to_bytes
 
 from fastapi import Path
-from pydantic import BeforeValidator, Field, FiniteFloat, WithJsonSchema
+from pydantic import (
+    BeforeValidator,
+    Field,
+    FiniteFloat,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WithJsonSchema,
+    WrapValidator,
+)
 
 MAX_ID_CHARS = 256
 MIN_EPOCH_S, MAX_EPOCH_S = -62_135_596_800, 100_000_000_000
@@ -67,10 +75,33 @@ EventType = Annotated[str, Field(max_length=MAX_ID_CHARS)]
 Int64 = Annotated[int, Field(ge=-_INT64, lt=_INT64, strict=True)]
 Flag = Annotated[bool, Field(strict=True)]
 
+
+def in_one_sentence(allowed: str) -> WrapValidator:
+    """Say what is allowed once, where a union would say it once for each of its types."""
+
+    def validate(value: Any, inner: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return inner(value)
+        except ValidationError as exc:
+            raise ValueError(f"{allowed} is allowed here") from exc
+
+    return WrapValidator(validate)
+
+
 Scalar = Flag | Int64 | FiniteFloat | str
 FilterText = Annotated[str, Field(max_length=MAX_FILTER_CHARS)]
-FilterValue = Flag | Int64 | FiniteFloat | FilterText
-FeatureValue = Scalar | list[Scalar] | None
+FilterScalar = Flag | Int64 | FiniteFloat | FilterText
+FilterValue = Annotated[
+    FilterScalar | Annotated[list[FilterScalar], Field(min_length=1, max_length=MAX_FILTER_VALUES)],
+    in_one_sentence(
+        f"text of at most {MAX_FILTER_CHARS} characters, a number of 64 bits, true, false, or a "
+        f"list of 1 to {MAX_FILTER_VALUES} of those"
+    ),
+]
+FeatureValue = Annotated[
+    Scalar | list[Scalar] | None,
+    in_one_sentence("text, a number of 64 bits, true, false, null, or a list of those but null"),
+]
 Features = dict[Id, FeatureValue]
 """Raw values under the data set's own column names; a list for several categories."""
 

@@ -131,8 +131,7 @@ class RecommendIn(Body):
     filter: Annotated[
         dict[
             Annotated[str, Field(max_length=MAX_ID_CHARS)],
-            FilterValue
-            | Annotated[list[FilterValue], Field(min_length=1, max_length=MAX_FILTER_VALUES)],
+            FilterValue,
         ],
         Field(max_length=MAX_FILTER_COLUMNS),
     ] = {}

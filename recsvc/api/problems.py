@@ -137,9 +137,9 @@ async def _recsvc(request: Request, exc: Exception) -> Response:  # noqa: ARG001
 async def _http(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, HTTPException)
     if exc.status_code == 405:
-        allowed = (exc.headers or {}).get("Allow", "")
+        allowed = _allowed_methods(request) or (exc.headers or {}).get("Allow", "")
         detail = f"{request.method} is not allowed here; allowed: {allowed}"
-        return response(MethodNotAllowedError(detail), exc.headers)
+        return response(MethodNotAllowedError(detail), {"Allow": allowed})
     if exc.status_code == 404:
         detail = f"there is no path {request.scope['path'][:200]!r}; see /docs"
         return response(NotFoundError(detail))
@@ -159,7 +159,8 @@ async def _validation(request: Request, exc: Exception) -> Response:
     if first["loc"] == ("body",) and isinstance(first["input"], bytes):
         detail = f"content-type is {content_type!r}; send JSON as application/json"
         return response(BadRequestError(detail))
-    listed = [_field(e) for e in errors[:MAX_ERRORS]]
+    known = _body_fields(request)
+    listed = [_field(e, known) for e in errors[:MAX_ERRORS]]
     detail = "; ".join(f"{e['field']}={e['value']}: {e['message']}" for e in listed[:3])
     if len(errors) > 3:
         detail += f"; and {len(errors) - 3} more"
@@ -170,8 +171,25 @@ async def _unexpected(request: Request, exc: Exception) -> Response:  # noqa: AR
     return response(RecsvcError(_UNEXPECTED))
 
 
-def _field(error: Mapping[str, Any]) -> dict[str, str]:
-    """One wrong field: where, what was sent (shortened), what is allowed."""
+def _allowed_methods(request: Request) -> str:
+    """All documented methods of the request's path; Starlette names those of one route alone."""
+    path = getattr(request.scope.get("route"), "path", None)
+    return ", ".join(sorted(m.upper() for m in request.app.openapi()["paths"].get(path, ())))
+
+
+def _body_fields(request: Request) -> list[str]:
+    """The fields that the body of the request's route has; none where it has no body."""
+    field = getattr(request.scope.get("route"), "body_field", None)
+    model = field.field_info.annotation if field is not None else None
+    return sorted(getattr(model, "model_fields", ()))
+
+
+def _field(error: Mapping[str, Any], known: list[str]) -> dict[str, str]:
+    """One wrong field: where, what was sent (shortened), what is allowed.
+
+    Args:
+        known: fields of the body, for a field that is none of them.
+    """
     place = [str(part) for part in error["loc"]]
     if len(place) > 1 and place[0] in ("body", "query", "path"):
         place = place[1:]
@@ -181,8 +199,19 @@ def _field(error: Mapping[str, Any]) -> dict[str, str]:
     return {
         "field": _printable(".".join(place)),
         "value": _printable(shown),
-        "message": _printable(error["msg"].removeprefix("Value error, ")),
+        "message": _printable(_message(error, known)),
     }
+
+
+def _message(error: Mapping[str, Any], known: list[str]) -> str:
+    """What is allowed, in the words of JSON."""
+    kind = error["type"]
+    if kind in ("model_attributes_type", "model_type", "dict_type"):
+        return "a JSON object {...} is wanted here"
+    if kind == "extra_forbidden":
+        allowed = f": known are {', '.join(known)}" if len(error["loc"]) == 2 and known else ""
+        return f"no such field{allowed}"
+    return str(error["msg"]).removeprefix("Value error, ")
 
 
 def _printable(text: str) -> str:

@@ -143,11 +143,42 @@ def test_an_unknown_path_is_a_404(http: httpx.Client, path: str) -> None:
     problem(http.get(path), 404)
 
 
-def test_a_wrong_method_is_a_405(http: httpx.Client) -> None:
-    """The problem and the Allow header name the right one."""
-    answer = http.get("/v1/events")
-    assert "POST" in problem(answer, 405)["detail"]
-    assert answer.headers["allow"] == "POST"
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/v1/events", "POST"),
+        ("PATCH", "/v1/items/a%2Fb", "DELETE, GET, PUT"),
+        ("POST", "/v1/users/u", "DELETE, GET, PUT"),
+        ("POST", "/readyz", "GET"),
+        ("DELETE", "/docs", "GET"),
+    ],
+)
+def test_a_wrong_method_is_a_405(http: httpx.Client, method: str, path: str, allowed: str) -> None:
+    """The problem and the Allow header name all the right ones."""
+    answer = http.request(method, path)
+    assert problem(answer, 405)["detail"] == f"{method} is not allowed here; allowed: {allowed}"
+    assert answer.headers["allow"] == allowed
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "message"),
+    [
+        ("/v1/events", [], "body=[]: a JSON object {...} is wanted here"),
+        ("/v1/events", {"events": ["a"]}, "events.0='a': a JSON object {...} is wanted here"),
+        ("/v1/recommendations", {"suport": []}, "suport=[]: no such field: known are candidates, "),
+        ("/v1/items", {"items": [{"item_id": "a", "features": {}, "x": 1}]}, "no such field"),
+        ("/v1/items", {"item_id": "a", "features": {"f": {}}}, "features.f={}: text, a number of"),
+        ("/v1/recommendations", {"filter": {"f": []}}, "filter.f=[]: text of at most 1000 "),
+        ("/v1/recommendations", {"filter": {"f": [None]}}, "filter.f=[None]: text of at most"),
+    ],
+)
+def test_what_is_wanted_is_said_in_words_of_json(
+    http: httpx.Client, path: str, body: object, message: str
+) -> None:
+    """One sentence for a wrong field, not one for each type that it might have had."""
+    found = problem(http.post(path, json=body), 422)
+    assert message in found["detail"]
+    assert len(found["errors"]) == 1 or "suport" in message
 
 
 @pytest.mark.parametrize(
