@@ -183,7 +183,7 @@ def _explain(error: ErrorDetails, given: Mapping[str, Any]) -> str:
         source = variable
     else:
         source = f"{field!r} in {os.environ.get(CONFIG_VARIABLE)}"
-    text = f"{source}={shown} is wrong: {error['msg']}"
+    text = f"{source}={shown} is wrong: {error['msg'].removeprefix('Value error, ')}"
     if field == "port" and isinstance(value, str) and value.startswith("tcp://"):
         text += " (Kubernetes set it for the Service; use enableServiceLinks: false)"
     return text

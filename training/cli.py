@@ -7,7 +7,8 @@ means that the input is at fault, 1 that something else is, 130 that Ctrl-C was 
 
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -130,7 +131,7 @@ def data_synth(
     interactions: Annotated[int, typer.Option(help="Number of interactions.")] = 50_000,
     dims: Annotated[int, typer.Option(help="Latent factors of each user and item.")] = 8,
     ratings: Annotated[bool, typer.Option("--ratings", help="Add a rating of 1 to 5.")] = False,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same data.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same data.")] = 0,
     json: Json = False,
 ) -> None:
     """Generate a data set from known latent factors.
@@ -155,7 +156,7 @@ def fit_command(
     device: Annotated[
         Literal["auto", "cpu", "cuda"], typer.Option(help="Where to train; auto: CUDA if any.")
     ] = "auto",
-    seed: Annotated[int, typer.Option(help="The same seed gives the same model.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same model.")] = 0,
     steps: Annotated[int, typer.Option(help="Gradient steps K of the inner loop.")] = 2,
     dims: Annotated[int, typer.Option(help="Width of user and item vectors.")] = 64,
     max_epochs: Annotated[int, typer.Option(help="Most epochs; early stopping ends sooner.")] = 60,
@@ -291,7 +292,7 @@ def retrain_command(
     device: Annotated[
         Literal["auto", "cpu", "cuda"], typer.Option(help="Where to train; auto: CUDA if any.")
     ] = "auto",
-    seed: Annotated[int, typer.Option(help="The same seed gives the same model.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same model.")] = 0,
     max_epochs: Annotated[int, typer.Option(help="Most epochs of training.")] = 60,
     kernel_epochs: Annotated[
         int, typer.Option(min=0, help="Most epochs of the item-item kernel; 0: none is tried.")
@@ -399,6 +400,8 @@ def evaluate_command(
     from training.protocols.table import render
 
     protocols = find_protocols(protocol)
+    if html is not None:
+        check_page(html)
     given = {"window": window, "supports": supports, "cut": cut, "split": split}
     request = Request(
         load(data, on_bad_row=on_bad_row),
@@ -437,16 +440,29 @@ def demo_command(
     run_demo(work, port, typer.echo, stay=sys.stdin.isatty())
 
 
+def check_page(path: Path) -> None:
+    """Raise SettingError where no page could be written; before the hours that it is about."""
+    with _writing_page(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.open("a").close()
+
+
 def write_page(path: Path, findings: dict[str, Any]) -> None:
     """Write results as one HTML page."""
     from training.report import render_all
 
+    page = render_all(findings["results"], findings["skipped"])
+    with _writing_page(path):
+        path.write_text(page, encoding="utf-8")
+    tell(f"page written to {path}")
+
+
+@contextmanager
+def _writing_page(path: Path) -> Iterator[None]:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(render_all(findings["results"], findings["skipped"]), encoding="utf-8")
+        yield
     except OSError as exc:
         raise SettingError(f"--html {path} cannot be written: {exc.strerror or exc}") from exc
-    tell(f"page written to {path}")
 
 
 def tell(sentence: str) -> None:
@@ -490,7 +506,7 @@ def _usage_error(exc: Exception, message: str) -> int:
         typer.echo(context.get_help() if context is not None else message)
         return 2
     where = context.command_path if context is not None else "recsvc-train"
-    tell(f"error: {message} See `{where} --help`.")
+    tell(f"error: {message.rstrip('.')}. See `{where} --help`.")
     return int(getattr(exc, "exit_code", 2))
 
 

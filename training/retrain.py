@@ -109,11 +109,18 @@ def retrain(
         on_epoch: called after every epoch.
 
     Raises:
+        SettingError: the archive's directory cannot be made.
         TrainingError: another retraining runs, the log cannot be drained, or training fails.
         DataError: base data or archive are unreadable.
         RegistryError: the registry cannot be read or written.
     """
-    config.archive.mkdir(parents=True, exist_ok=True)
+    try:
+        config.archive.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise SettingError(
+            f"--archive {config.archive} cannot be a directory ({exc.strerror or exc}); name the "
+            "one that `recsvc archive` writes, or one to make"
+        ) from exc
     lock = FileLock(config.archive / ".retrain.lock", timeout=0)
     try:
         with lock:

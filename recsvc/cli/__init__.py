@@ -260,7 +260,7 @@ def _usage_error(exc: Exception, message: str) -> int:
         typer.echo(context.get_help() if context is not None else message)
         return 2
     where = context.command_path if context is not None else "recsvc"
-    typer.echo(f"error: {message} See `{where} --help`.", err=True)
+    typer.echo(f"error: {message.rstrip('.')}. See `{where} --help`.", err=True)
     return 2
 
 

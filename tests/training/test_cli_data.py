@@ -82,6 +82,9 @@ WRONG = [
         "'maybe' is not one of 'fail'",
     ),
     (("data", "synth", "--out", "y", "--users", "many"), "error: Invalid value for '--users'"),
+    (("data", "synth", "--out", "y", "--seed", "-1"), "equal to 0. See"),
+    (("fit", "--data", "x", "--registry", "y", "--seed", "-1"), "Invalid value for '--seed'"),
+    (("retrain", "--once", "--data", "x", "--registry", "y", "--archive", __file__), "cannot be a"),
     (("data", "synth", "--out", "y", "--users", "1"), "error: --users 1: at least 2 is needed"),
     (("data", "nix"), "error: No such command 'nix'. See `recsvc-train data --help`."),
 ]

@@ -87,7 +87,8 @@ def find_id(role: str, names: Sequence[str], path: object) -> str:
 def missing_column(role: str, names: Sequence[str], path: object) -> DataError:
     """The error for a column that has to be there."""
     near = nearest(role, names)
-    hint = f"; rename {near!r} to {role!r}" if near else f"; name one of them {role!r}"
+    also = ", ".join(ROLES[role][1:])
+    hint = f"; rename {near!r} to {role!r}" if near else f"; name one of them {role!r} (or {also})"
     header = ", or add a header line if the file has none" if near is None else ""
     return DataError(f"{path}: no column {role!r} (found: {', '.join(names)}){hint}{header}")
 

@@ -34,6 +34,7 @@ BAD_FILES = [
     (HEAD + "a,1,5\na,2,4\n", r"has a single user \('a'\); a model needs at least two"),
     (HEAD + "a,1,5\nb,1,4\n", r"has a single item \('1'\)"),
     ("usr,item_id\na,1\nb,2\n", "no column 'user_id' .*rename 'usr' to 'user_id'"),
+    ("user,sku\na,1\nb,2\n", r"no column 'item_id' .*name one of them 'item_id' \(or item, iid"),
     ("a,1,5\nb,2,4\n", r"no column 'user_id' \(found: a, 1, 5\).*add a header line"),
     ("user_id,item_id,item_id\na,1,2\n", "column 'item_id' occurs twice; rename or remove one"),
     (TIMED + "a,1,1577836800\n", "line 4: the same user, item and time as line 2; remove one"),

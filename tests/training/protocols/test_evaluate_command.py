@@ -137,5 +137,5 @@ def test_a_page_that_cannot_be_written_is_named(
 ) -> None:
     """Exit code 2 and the path."""
     arguments = ["--data", str(tastes_directory), "--work", str(tmp_path)]
-    assert evaluate(*arguments, "--methods", "popularity", "--html", str(tmp_path)) == 2
+    assert evaluate(*arguments, "--methods", "nix", "--html", str(tmp_path)) == 2  # seen first
     assert f"--html {tmp_path} cannot be written" in capsys.readouterr().err
