@@ -83,10 +83,10 @@ def show_adaptation(address: str, data: Path, taste: str, clicks: Sequence[str],
         took_ms = (time.perf_counter() - started) * 1000
         titles = {i: _title(client, i) for i in {*before, *after, *clicked}}
     say(f"\n   A new visitor who likes {taste} clicks: " + ", ".join(titles[i] for i in clicked))
-    say(f"\n   {'before':<44}after ({took_ms:.1f} ms from the clicks to the new list)")
+    say(f"\n   {'before':<46}after ({took_ms:.1f} ms from the clicks to the new list)")
     for rank, (old, new) in enumerate(zip(before, after, strict=True), 1):
         moved = f"(was {before.index(new) + 1})" if new in before else "(new)"
-        say(f"   {rank:>2} {titles[old]:<41}{rank:>2} {titles[new]} {moved}")
+        say(f"   {rank:>2} {titles[old]:<43}{rank:>2} {titles[new]} {moved}")
     moved_places = sum(old != new for old, new in zip(before, after, strict=True))
     n_new = len(set(after) - set(before))
     say(f"   {n_new} of {_LENGTH} titles are new, {moved_places} of {_LENGTH} places changed")
@@ -154,7 +154,7 @@ def _recommendations(client: httpx.Client, user: str) -> list[str]:
 def _title(client: httpx.Client, item_id: str) -> str:
     features = client.get(f"/v1/items/{item_id}").raise_for_status().json()["features"]
     year = f" ({features['year']})" if features.get("year") else ""
-    return f"{features['title']}{year}"[:40]
+    return f"{features['title'][:35]}{year}"
 
 
 def _find(data: Path, title: str) -> list[str]:
