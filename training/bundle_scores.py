@@ -17,6 +17,7 @@ from scipy.sparse import csr_matrix
 
 from recsvc.contract.manifest import Manifest, read_manifest, verify_files
 from recsvc.contract.pooling import Edges, Kernel, add_kernel
+from recsvc.contract.word_files import with_words
 
 
 class BundleScorer:
@@ -31,8 +32,9 @@ class BundleScorer:
     """
 
     def __init__(self, directory: Path, item_ids: list[str]) -> None:
-        self.manifest = read_manifest(directory)
-        verify_files(directory, self.manifest)
+        manifest = read_manifest(directory)
+        verify_files(directory, manifest)
+        self.manifest = with_words(directory, manifest)
         self._sessions = {
             role: ort.InferenceSession(
                 (directory / spec.file).read_bytes(), providers=["CPUExecutionProvider"]

@@ -37,6 +37,7 @@ from recsvc.contract.manifest import (
 )
 from recsvc.contract.pooling import Edges, Kernel
 from recsvc.contract.registry import Registry
+from recsvc.contract.word_files import write_words
 from training.errors import TrainingError
 from training.golden import golden_rows
 from training.inner_loop import InnerParameters, adapt
@@ -266,6 +267,7 @@ def export_bundle(
     """
     with staged(registry, version) as staging:
         graphs = _write_files(staging, model, adaptation, metrics)
+        write_words(staging, dataset)
         manifest = Manifest(
             version=version,
             created_at=now.isoformat(),

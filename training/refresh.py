@@ -21,6 +21,7 @@ from scipy.sparse import csr_matrix
 from recsvc.contract.manifest import KernelSpec, Manifest, hash_file, write_manifest
 from recsvc.contract.pooling import Edges, Kernel
 from recsvc.contract.registry import Registry, new_version
+from recsvc.contract.word_files import with_words
 from training.datasets import Dataset, encode
 from training.errors import TrainingError
 from training.export import staged, write_edges
@@ -72,7 +73,7 @@ def refresh_kernel(
         raise TrainingError(f"nothing to refresh: {nothing_to_refresh(registry)}")
     directory = registry.open(manifest.version)
     config = config or KernelConfig()
-    edges, counted = _new_edges(dataset, directory, manifest, config)
+    edges, counted = _new_edges(dataset, directory, with_words(directory, manifest), config)
     kernel = Kernel(edges, manifest.kernel.pooling)
     return _publish(registry, directory, manifest, kernel, counted, now)
 

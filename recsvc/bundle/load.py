@@ -19,6 +19,7 @@ from recsvc.bundle.graphs import Device, Floats, Graphs, open_session
 from recsvc.contract.errors import BundleRefusedError
 from recsvc.contract.manifest import Manifest, read_manifest, verify_files
 from recsvc.contract.pooling import Edges, Kernel
+from recsvc.contract.word_files import with_words
 
 GRAPH_ROLES = ("user_prior", "item_prior", "adapt_user")
 VECTORS_FILE = "item_vectors.npy"
@@ -86,6 +87,7 @@ def load_bundle(directory: Path, device: Device = "cpu") -> Bundle:
     manifest = read_manifest(directory)
     verify_files(directory, manifest)
     _require(manifest)
+    manifest = with_words(directory, manifest)
     graphs = _open_graphs(directory, manifest, device)
     n_dims = manifest.adaptation.dims
     ids = _read_ids(directory / IDS_FILE)

@@ -12,7 +12,10 @@ A missing value and a category that training never saw are the same ordinary thi
 flag and all positions of that column are 0. A linear map whose presence weight is minus the mean
 contribution of the column therefore treats a missing column as average.
 
-Shape legend: B rows, F feature positions.
+A text column may be encoded by its known words (a position each), by the mean of its words' vectors
+in a table that was learned elsewhere (K positions, unit length), or by both, words first.
+
+Shape legend: B rows, F feature positions, K dims of a word vector.
 """
 
 import math
@@ -27,13 +30,19 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from recsvc.contract.errors import SchemaError
+from recsvc.contract.words import WordVectors
 
 Kind = Literal["categorical", "multi-categorical", "numeric", "text", "datetime"]
+TextEncoder = Literal["tokens", "words", "both"]
 
 _WORD = re.compile(r"[^\W_]+")
 _DAY_S = 86_400.0
 _MOST_DEVIATIONS = 4.0
 """A number further out is read as this far out: a linear map must not extrapolate without end."""
+_MOST_CHARACTERS = 20_000
+"""Of a text that are read."""
+_TEXTS_AT_ONCE = 4096
+"""Texts whose words are held at a time."""
 
 
 class Column(BaseModel):
@@ -50,6 +59,10 @@ class Column(BaseModel):
     """Known categories or text tokens, one position each."""
     idf: tuple[float, ...] = ()
     """Inverse document frequency of each token (text only)."""
+    encoder: TextEncoder = "tokens"
+    """How a text is encoded: by its tokens, by the mean of its words' vectors, or by both."""
+    centre: tuple[float, ...] = ()
+    """Mean word vector of the column's texts, (K,); empty where words have no vectors."""
     mean: float = 0.0
     """Mean of a numeric column; of a datetime column in days since 1970-01-01."""
     scale: float = Field(default=1.0, gt=0)
@@ -58,14 +71,21 @@ class Column(BaseModel):
     @property
     def width(self) -> int:
         """Positions that the column takes, its presence flag not counted."""
-        return 1 if self.kind in ("numeric", "datetime") else len(self.vocabulary)
+        return self.token_width + len(self.centre)
+
+    @property
+    def token_width(self) -> int:
+        """The same without those of word vectors, which come last."""
+        if self.kind in ("numeric", "datetime"):
+            return 1
+        return 0 if self.encoder == "words" else len(self.vocabulary)
 
     @cached_property
     def _position(self) -> dict[str, int]:
         return {token: i for i, token in enumerate(self.vocabulary)}
 
     def encode(self, value: Any) -> list[tuple[int, float]]:
-        """Encode one raw value to (position within the column, weight) pairs.
+        """Encode one raw value to (position within the column, weight) pairs, word vectors apart.
 
         Args:
             value: what the data set or the request holds; None and NaN mean missing.
@@ -76,7 +96,7 @@ class Column(BaseModel):
         Raises:
             SchemaError: the value is not of the column's kind.
         """
-        if value is None or (isinstance(value, float) and math.isnan(value)):
+        if _is_missing(value):
             return []
         if self.kind in ("numeric", "datetime"):
             deviations = (self.number(value) - self.mean) / self.scale
@@ -91,6 +111,38 @@ class Column(BaseModel):
             return []
         tokens = split_tokens(value, self.separator if self.kind == "multi-categorical" else None)
         return sorted({t for t in tokens if t not in self._position})
+
+    def mean_vectors(self, values: Sequence[Any], words: WordVectors) -> NDArray[np.float32]:
+        """The mean vector of the different words of some texts.
+
+        Args:
+            values: B raw values; None and NaN mean missing.
+            words: a table.
+
+        Returns:
+            (B, K); zeros where the value is missing or no word has a vector.
+
+        Raises:
+            SchemaError: a value is not text.
+        """
+        means_BK = np.zeros((len(values), words.dims), dtype=np.float32)
+        for start in range(0, len(values), _TEXTS_AT_ONCE):
+            texts = values[start : start + _TEXTS_AT_ONCE]
+            tokens = [() if _is_missing(v) else self._tokens(v) for v in texts]
+            means_BK[start : start + len(texts)] = words.means(tokens)
+        return means_BK
+
+    def word_vectors(self, values: Sequence[Any], words: WordVectors) -> NDArray[np.float32]:
+        """The way from the column's centre to `mean_vectors`, of length 1, (B, K).
+
+        Zeros where the mean is. Takes and raises the same.
+        """
+        means_BK = self.mean_vectors(values, words)
+        known_B1 = means_BK.any(axis=1, keepdims=True)
+        away_BK = np.where(known_B1, means_BK - np.array(self.centre, np.float32), np.float32(0))
+        length_B1 = np.sqrt((away_BK**2).sum(axis=1, keepdims=True))
+        unit_BK: NDArray[np.float32] = away_BK / np.maximum(length_B1, np.float32(1e-6))
+        return unit_BK
 
     def number(self, value: Any) -> float:
         """A value of a numeric column, or days since 1970 of a datetime column, not scaled.
@@ -108,12 +160,19 @@ class Column(BaseModel):
         weight = 1.0 / math.sqrt(len(known))
         return [(i, weight) for i in known]
 
-    def _text(self, value: Any) -> list[tuple[int, float]]:
+    def _tokens(self, value: Any) -> tuple[str, ...]:
+        """The different words of a text, in order."""
         if not isinstance(value, str):
             raise SchemaError(
                 f"feature {self.name!r}: {value!r} is not text; send a string or leave it out"
             )
-        known = sorted({self._position[t] for t in tokenize(value) if t in self._position})
+        return tuple(dict.fromkeys(tokenize(value[:_MOST_CHARACTERS])))
+
+    def _text(self, value: Any) -> list[tuple[int, float]]:
+        if self.encoder == "words" and isinstance(value, str):
+            return []
+        tokens = self._tokens(value)
+        known = sorted(self._position[t] for t in tokens if t in self._position)
         norm = math.sqrt(sum(self.idf[i] ** 2 for i in known))
         return [(i, self.idf[i] / norm) for i in known] if norm > 0 else []
 
@@ -147,9 +206,11 @@ class Column(BaseModel):
 class FeatureSchema(BaseModel):
     """The feature columns of users or of items, in the order of their positions."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
     columns: tuple[Column, ...] = ()
+    words: WordVectors | None = Field(default=None, exclude=True, repr=False)
+    """The table that text columns were fitted with; in a bundle a file beside the manifest."""
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> "FeatureSchema":
@@ -171,6 +232,11 @@ class FeatureSchema(BaseModel):
         """The categories of one row's raw values that training never saw, by column."""
         found = {c.name: c.unknown(row.get(c.name)) for c in self.columns}
         return {name: values for name, values in found.items() if values}
+
+    @property
+    def needs_words(self) -> bool:
+        """Whether encoding needs the table of word vectors."""
+        return any(c.centre for c in self.columns)
 
     def offsets(self) -> Iterator[tuple[Column, int, int]]:
         """Yield (column, position of its presence flag, first own position)."""
@@ -194,6 +260,11 @@ class FeatureSchema(BaseModel):
             SchemaError: a value is not of its column's kind.
         """
         layout = list(self.offsets())
+        meanings = {
+            column.name: self.word_vectors(column, [row.get(column.name) for row in rows])
+            for column in self.columns
+            if column.centre
+        }
         indptr = np.zeros(len(rows) + 1, dtype=np.int64)
         indices: list[int] = []
         values: list[float] = []
@@ -201,6 +272,10 @@ class FeatureSchema(BaseModel):
             entries = [(0, 1.0)]
             for column, flag, first in layout:
                 pairs = column.encode(row.get(column.name))
+                if column.centre:
+                    vector_K = meanings[column.name][b]
+                    at_K = np.flatnonzero(vector_K)
+                    pairs += [(column.token_width + int(i), float(vector_K[i])) for i in at_K]
                 if pairs:
                     entries.append((flag, 1.0))
                     entries.extend((first + i, weight) for i, weight in pairs)
@@ -210,12 +285,21 @@ class FeatureSchema(BaseModel):
             indptr[b + 1] = len(indices)
         return indptr, np.asarray(indices, np.int32), np.asarray(values, np.float32)
 
+    def word_vectors(self, column: Column, values: Sequence[Any]) -> NDArray[np.float32]:
+        """`Column.word_vectors` with this schema's table."""
+        assert self.words is not None, "a schema lost its word vectors. This is a bug."
+        return column.word_vectors(values, self.words)
+
     def encode(self, rows: Sequence[Mapping[str, Any]]) -> NDArray[np.float32]:
         """Encode rows to a dense (B, F) float32 matrix. See `encode_sparse`."""
         indptr, indices, values = self.encode_sparse(rows)
         dense_BF = np.zeros((len(rows), self.width), dtype=np.float32)
         dense_BF[np.repeat(np.arange(len(rows)), np.diff(indptr)), indices] = values
         return dense_BF
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def tokenize(text: str) -> list[str]:

@@ -14,6 +14,7 @@ what each key means.
     [items]
     title = "title"
     columns.genres = { kind = "multi-categorical", separator = "|" }
+    columns.plot = { kind = "text", encoder = "both" }   # tokens, words (their vectors) or both
 
     [users]
     columns.age = { kind = "numeric" }
@@ -182,6 +183,8 @@ def _columns(columns: dict[str, ColumnConfig]) -> list[str]:
         text = f"columns.{_toml(name)} = {{ kind = {_toml(column.kind)}"
         if column.kind == "multi-categorical":
             text += f", separator = {_toml(column.separator)}"
+        if column.kind == "text":
+            text += f", encoder = {_toml(column.encoder)}"
         lines.append(text + " }")
     return lines
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from recsvc.contract.manifest import InteractionRules
-from recsvc.contract.schema import Kind
+from recsvc.contract.schema import Kind, TextEncoder
 
 OnBadRow = Literal["fail", "skip"]
 ColumnKind = Literal[Kind, "ignore"]
@@ -29,6 +29,8 @@ class ColumnConfig(BaseModel):
     kind: ColumnKind
     separator: str = Field(default="|", min_length=1)
     """Splits a multi-categorical value that is written as one string."""
+    encoder: TextEncoder = "tokens"
+    """Of a text: the words that training saw, word vectors that were learned elsewhere, or both."""
 
 
 class DatasetConfig(BaseModel):

@@ -18,6 +18,7 @@ from scipy import sparse
 
 from recsvc.contract.schema import Column, FeatureSchema, split_tokens, tokenize
 from training.datasets.dataset import ColumnConfig
+from training.datasets.word_vectors import fit_words
 
 FEW_CATEGORIES = 32
 """A single-valued column with at most so many categories keeps them all."""
@@ -44,16 +45,19 @@ def fit_schema(
     Returns:
         A schema of the columns that have something to say; a column without any known category
         or value in these rows is left out.
+
+    Raises:
+        DataError: a text is to be encoded by word vectors, and there are none.
     """
     if frame is None:
         return FeatureSchema()
     allowed = frame if rows is None else frame.filter(pl.Series(rows))
-    fitted = [
-        _fit_column(name, columns[name], _count(allowed[name]))
-        for name in frame.columns
-        if name in columns and columns[name].kind != "ignore"
-    ]
-    return FeatureSchema(columns=tuple(c for c in fitted if c is not None))
+    used = [n for n in frame.columns if n in columns and columns[n].kind != "ignore"]
+    counts = {name: _count(allowed[name]) for name in used}
+    fitted = [_fit_column(name, columns[name], counts[name]) for name in used]
+    known = [c for c in fitted if c is not None]
+    texts = {c.name: list(counts[c.name]) for c in known if c.encoder != "tokens"}
+    return fit_words(known, texts)
 
 
 def encode(frame: pl.DataFrame | None, schema: FeatureSchema, n_rows: int) -> sparse.csr_matrix:
@@ -71,7 +75,7 @@ def encode(frame: pl.DataFrame | None, schema: FeatureSchema, n_rows: int) -> sp
     blocks: list[Any] = []
     flags: list[Any] = []
     for column in schema.columns:
-        block, flag = _encode_column(column, frame, n_rows)
+        block, flag = _encode_column(schema, column, frame, n_rows)
         blocks.append(block)
         flags.append(flag)
     intercept = sparse.csr_matrix(np.ones((n_rows, 1), dtype=np.float32))
@@ -79,7 +83,9 @@ def encode(frame: pl.DataFrame | None, schema: FeatureSchema, n_rows: int) -> sp
     return sparse.csr_matrix(matrix)
 
 
-def _encode_column(column: Column, frame: pl.DataFrame | None, n_rows: int) -> tuple[Any, Any]:
+def _encode_column(
+    schema: FeatureSchema, column: Column, frame: pl.DataFrame | None, n_rows: int
+) -> tuple[Any, Any]:
     """The column's own positions (n_rows, width), and its presence flag (n_rows, 1)."""
     values = frame[column.name].to_list() if frame is not None and column.name in frame else []
     values += [None] * (n_rows - len(values))
@@ -91,7 +97,11 @@ def _encode_column(column: Column, frame: pl.DataFrame | None, n_rows: int) -> t
     indptr = np.cumsum([0, *map(len, pairs)])
     indices = np.array([i for row in pairs for i, _ in row], dtype=np.int32)
     weights = np.array([w for row in pairs for _, w in row], dtype=np.float32)
-    distinct = sparse.csr_matrix((weights, indices, indptr), shape=(len(pairs), column.width))
+    distinct = sparse.csr_matrix((weights, indices, indptr), shape=(len(pairs), column.token_width))
+    if column.centre:
+        meanings = sparse.csr_matrix(schema.word_vectors(column, list(position)))
+        distinct = sparse.hstack([distinct, meanings], format="csr")
+        indptr = distinct.indptr
     known = sparse.csr_matrix((np.diff(indptr) > 0).astype(np.float32)[:, None])
     return distinct[code_R], known[code_R]
 
@@ -117,7 +127,9 @@ def _fit_column(name: str, config: ColumnConfig, counts: Counter[Any]) -> Column
         words = _most_frequent(rows_of, MIN_ROWS_OF_MANY, MAX_WORDS)
         n_rows = sum(counts.values())
         idf = tuple(math.log((1 + n_rows) / (1 + rows_of[w])) + 1 for w in words)
-        column = Column(name=name, kind="text", vocabulary=words, idf=idf)
+        column = Column(name=name, kind="text", vocabulary=words, idf=idf, encoder=config.encoder)
+        if config.encoder != "tokens":
+            return column  # words that no other row holds have vectors too
     else:
         many = config.kind == "multi-categorical"
         rows_of = _rows_of(counts, lambda v: split_tokens(v, config.separator if many else None))

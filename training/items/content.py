@@ -55,9 +55,14 @@ def expand(features: csr_matrix, schema: FeatureSchema) -> tuple[NDArray[np.floa
         if column.kind in ("numeric", "datetime"):
             known_R1 = features[:, [flag]].toarray()
             values_RC = known_R1 * np.exp(-0.5 * ((values_RC - _BUMPS) / _BUMP_WIDTH) ** 2)
-        parts.append(values_RC)
-        blocks.append(Block(column.name, slice(start, start + values_RC.shape[1])))
-        start += values_RC.shape[1]
+        # Word vectors say something else than tokens, so they are a block of their own.
+        names = (column.name, f"{column.name}, word vectors")
+        tokens_and_vectors = np.split(values_RC, [values_RC.shape[1] - len(column.centre)], axis=1)
+        for name, part_RC in zip(names, tokens_and_vectors, strict=True):
+            if part_RC.shape[1]:
+                parts.append(part_RC)
+                blocks.append(Block(name, slice(start, start + part_RC.shape[1])))
+                start += part_RC.shape[1]
     return np.concatenate([np.zeros((features.shape[0], 0)), *parts], axis=1), blocks
 
 
