@@ -12,8 +12,9 @@ A missing value and a category that training never saw are the same ordinary thi
 flag and all positions of that column are 0. A linear map whose presence weight is minus the mean
 contribution of the column therefore treats a missing column as average.
 
-A text column may be encoded by its known words (a position each), by the mean of its words' vectors
-in a table that was learned elsewhere (K positions, unit length), or by both, words first.
+A text column may be encoded by its tokens, the words that training saw (a position each), by the
+mean of its words' vectors in a table that was learned elsewhere (K positions, of length 1),
+or by both, tokens first.
 
 Shape legend: B rows, F feature positions, K dims of a word vector.
 """
@@ -33,7 +34,6 @@ from recsvc.contract.errors import SchemaError
 from recsvc.contract.words import WordVectors
 
 Kind = Literal["categorical", "multi-categorical", "numeric", "text", "datetime"]
-TextEncoder = Literal["tokens", "words", "both"]
 
 _WORD = re.compile(r"[^\W_]+")
 _DAY_S = 86_400.0
@@ -59,8 +59,6 @@ class Column(BaseModel):
     """Known categories or text tokens, one position each."""
     idf: tuple[float, ...] = ()
     """Inverse document frequency of each token (text only)."""
-    encoder: TextEncoder = "tokens"
-    """How a text is encoded: by its tokens, by the mean of its words' vectors, or by both."""
     centre: tuple[float, ...] = ()
     """Mean word vector of the column's texts, (K,); empty where words have no vectors."""
     mean: float = 0.0
@@ -76,9 +74,7 @@ class Column(BaseModel):
     @property
     def token_width(self) -> int:
         """The same without those of word vectors, which come last."""
-        if self.kind in ("numeric", "datetime"):
-            return 1
-        return 0 if self.encoder == "words" else len(self.vocabulary)
+        return 1 if self.kind in ("numeric", "datetime") else len(self.vocabulary)
 
     @cached_property
     def _position(self) -> dict[str, int]:
@@ -169,7 +165,7 @@ class Column(BaseModel):
         return tuple(dict.fromkeys(tokenize(value[:_MOST_CHARACTERS])))
 
     def _text(self, value: Any) -> list[tuple[int, float]]:
-        if self.encoder == "words" and isinstance(value, str):
+        if isinstance(value, str) and not self.vocabulary:
             return []
         tokens = self._tokens(value)
         known = sorted(self._position[t] for t in tokens if t in self._position)
@@ -232,11 +228,6 @@ class FeatureSchema(BaseModel):
         """The categories of one row's raw values that training never saw, by column."""
         found = {c.name: c.unknown(row.get(c.name)) for c in self.columns}
         return {name: values for name, values in found.items() if values}
-
-    @property
-    def needs_words(self) -> bool:
-        """Whether encoding needs the table of word vectors."""
-        return any(c.centre for c in self.columns)
 
     def offsets(self) -> Iterator[tuple[Column, int, int]]:
         """Yield (column, position of its presence flag, first own position)."""

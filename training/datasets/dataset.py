@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from recsvc.contract.manifest import InteractionRules
-from recsvc.contract.schema import Kind, TextEncoder
+from recsvc.contract.schema import Kind
 
 OnBadRow = Literal["fail", "skip"]
+TextEncoder = Literal["tokens", "words", "both"]
 ColumnKind = Literal[Kind, "ignore"]
 TimestampUnit = Literal["s", "ms", "us", "ns", "iso"]
 

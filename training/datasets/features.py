@@ -56,7 +56,7 @@ def fit_schema(
     counts = {name: _count(allowed[name]) for name in used}
     fitted = [_fit_column(name, columns[name], counts[name]) for name in used]
     known = [c for c in fitted if c is not None]
-    texts = {c.name: list(counts[c.name]) for c in known if c.encoder != "tokens"}
+    texts = {c.name: list(counts[c.name]) for c in known if _has_vectors(columns[c.name])}
     return fit_words(known, texts)
 
 
@@ -106,6 +106,10 @@ def _encode_column(
     return distinct[code_R], known[code_R]
 
 
+def _has_vectors(config: ColumnConfig) -> bool:
+    return config.kind == "text" and config.encoder != "tokens"
+
+
 def _key(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
@@ -124,10 +128,11 @@ def _fit_column(name: str, config: ColumnConfig, counts: Counter[Any]) -> Column
         return _fit_scale(Column(name=name, kind=config.kind), counts)
     if config.kind == "text":
         rows_of = _rows_of(counts, lambda v: tokenize(str(v)))
-        words = _most_frequent(rows_of, MIN_ROWS_OF_MANY, MAX_WORDS)
+        most = 0 if config.encoder == "words" else MAX_WORDS
+        words = _most_frequent(rows_of, MIN_ROWS_OF_MANY, most)
         n_rows = sum(counts.values())
         idf = tuple(math.log((1 + n_rows) / (1 + rows_of[w])) + 1 for w in words)
-        column = Column(name=name, kind="text", vocabulary=words, idf=idf, encoder=config.encoder)
+        column = Column(name=name, kind="text", vocabulary=words, idf=idf)
         if config.encoder != "tokens":
             return column  # words that no other row holds have vectors too
     else:

@@ -18,6 +18,8 @@ RATING_LEVELS = 12
 RATING_SHARE = 0.7
 NOT_A_VALUE = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "\\N")
 """What text files write where a feature is missing."""
+WORDS_OF_A_PLOT = 20.0
+"""Texts of so many words on average are read by word vectors: tokens of long texts overfit."""
 TITLE_NAMES = ("title", "name", "movietitle", "itemtitle", "productname", "itemname")
 
 _WORDS_OF_A_CATEGORY = 4.0
@@ -174,7 +176,10 @@ def _text_kind(known: pl.Series) -> tuple[ColumnConfig, str]:
     comes_back = n_distinct <= max(FEW, len(known) / 20) and n_distinct <= len(known) / 2
     long = n_words > _WORDS_OF_A_CATEGORY or (n_distinct > len(known) / 2 and n_words > 1.5)
     if long and not comes_back:
-        return ColumnConfig(kind="text"), f"{n_words:.1f} words a value, {n_distinct} distinct"
+        why = f"{n_words:.1f} words a value, {n_distinct} distinct"
+        if n_words < WORDS_OF_A_PLOT:
+            return ColumnConfig(kind="text"), why
+        return ColumnConfig(kind="text", encoder="words"), f"{why}, so by word vectors"
     return ColumnConfig(kind="categorical"), f"it holds {n_distinct} distinct values"
 
 

@@ -21,7 +21,6 @@ PLOT = Column(
     kind="text",
     vocabulary=("dragon", "other"),
     idf=(1.0, 1.0),
-    encoder="both",
     centre=(0.0, 0.0),
 )
 
@@ -80,7 +79,7 @@ def test_a_column_of_both_encoders_has_tokens_first() -> None:
 
 def test_vectors_are_seen_from_the_columns_centre() -> None:
     """What all texts of the column have in common is taken away."""
-    column = PLOT.model_copy(update={"encoder": "words", "centre": (1.0, 1.0)})
+    column = Column(name="plot", kind="text", centre=(1.0, 1.0))
     rows = encoded(column, "dragon", "godfather")
     np.testing.assert_array_equal(rows, [[1, 1, 0, -1], [1, 0, 0, 0]])
 
@@ -98,11 +97,13 @@ def test_other_scripts_have_meaning_and_long_texts_an_end() -> None:
     np.testing.assert_array_equal(long, encoded(PLOT, "dragon"))
 
 
-@pytest.mark.parametrize("encoder", ["tokens", "words", "both"])
-def test_what_is_no_text_is_refused(encoder: str) -> None:
-    """Whatever the encoder, a number is no text."""
+@pytest.mark.parametrize(
+    "left_out", [{}, {"centre": ()}, {"vocabulary": (), "idf": ()}], ids=["both", "tokens", "words"]
+)
+def test_what_is_no_text_is_refused(left_out: dict[str, object]) -> None:
+    """However texts are encoded, a number is none."""
     with pytest.raises(SchemaError, match="'plot': 3 is not text"):
-        encoded(PLOT.model_copy(update={"encoder": encoder}), 3)
+        encoded(PLOT.model_copy(update=left_out), 3)
 
 
 def test_the_table_is_no_part_of_the_schemas_json() -> None:

@@ -52,6 +52,14 @@ def test_kinds_of_text_columns(name: str, values: list[str], kind: str) -> None:
     assert (config.kind, bool(why)) == (kind, True)
 
 
+@pytest.mark.parametrize(("repeats", "encoder"), [(1, "tokens"), (5, "words")])
+def test_long_texts_are_read_by_word_vectors(repeats: int, encoder: str) -> None:
+    """A plot of 20 words or more; a title by its tokens."""
+    config, why = infer_kind(pl.Series("t", [" and ".join([t] * repeats) for t in TITLES]))
+    assert (config.kind, config.encoder) == ("text", encoder)
+    assert ("word vectors" in why) == (encoder == "words")
+
+
 @pytest.mark.parametrize(
     ("values", "kind"),
     [
