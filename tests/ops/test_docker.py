@@ -29,6 +29,7 @@ TRAINING_ONLY = {
     "scikit-learn",
     "scipy",
     "torch",
+    "wordllama",
 }
 
 
