@@ -31,10 +31,17 @@ _FREE_MEAN = 10.0
 
 @dataclass(frozen=True)
 class Block:
-    """One column in the expanded features."""
+    """One column, or the word vectors of one, in the expanded features."""
 
     name: str
     columns: slice
+    part_of: str = ""
+    """The column's own name where the block's is another."""
+
+    @property
+    def column(self) -> str:
+        """The column's own name."""
+        return self.part_of or self.name
 
 
 def expand(features: csr_matrix, schema: FeatureSchema) -> tuple[NDArray[np.float64], list[Block]]:
@@ -55,14 +62,15 @@ def expand(features: csr_matrix, schema: FeatureSchema) -> tuple[NDArray[np.floa
         if column.kind in ("numeric", "datetime"):
             known_R1 = features[:, [flag]].toarray()
             values_RC = known_R1 * np.exp(-0.5 * ((values_RC - _BUMPS) / _BUMP_WIDTH) ** 2)
-        # Word vectors say something else than tokens, so they are a block of their own.
-        names = (column.name, f"{column.name}, word vectors")
-        tokens_and_vectors = np.split(values_RC, [values_RC.shape[1] - len(column.centre)], axis=1)
-        for name, part_RC in zip(names, tokens_and_vectors, strict=True):
-            if part_RC.shape[1]:
-                parts.append(part_RC)
-                blocks.append(Block(name, slice(start, start + part_RC.shape[1])))
-                start += part_RC.shape[1]
+        # Word vectors say something else than tokens: beside tokens they are a block of their own.
+        n_tokens = values_RC.shape[1] - len(column.centre)
+        own = Block(column.name, slice(start, start + (n_tokens or len(column.centre))))
+        blocks.append(own)
+        parts.append(values_RC)
+        start += values_RC.shape[1]
+        if own.columns.stop < start:
+            vectors = slice(own.columns.stop, start)
+            blocks.append(Block(f"{column.name}, word vectors", vectors, column.name))
     return np.concatenate([np.zeros((features.shape[0], 0)), *parts], axis=1), blocks
 
 

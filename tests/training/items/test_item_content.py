@@ -4,6 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 
 from recsvc.contract.schema import Column, FeatureSchema
 from training.datasets import encode
@@ -75,6 +76,23 @@ def test_numbers_are_spread_over_bumps() -> None:
     assert years_RE[0].argmax() < years_RE[1].argmax()
     assert not years_RE[2].any()
     assert expanded_RE[:, blocks[1].columns].tolist() == [[1, 0], [0, 1], [1, 0]]
+
+
+def test_word_vectors_beside_tokens_are_a_block_of_their_own() -> None:
+    """A column of both has two blocks in the order of its positions; of vectors alone, one."""
+    tokens = {"vocabulary": ("ship", "court"), "idf": (1.0, 1.0)}
+    both = Column(name="plot", kind="text", centre=(0.0,) * 3, **tokens)
+    alone = Column(name="about", kind="text", centre=(0.0,) * 4)
+    schema = FeatureSchema(columns=(both, alone))
+    encoded = csr_matrix(np.arange(24.0, dtype=np.float32).reshape(2, 12))
+    expanded_RE, blocks = expand(encoded, schema)
+    assert [(b.name, b.column) for b in blocks] == [
+        ("plot", "plot"),
+        ("plot, word vectors", "plot"),
+        ("about", "about"),
+    ]
+    assert [b.columns for b in blocks] == [slice(0, 2), slice(2, 5), slice(5, 9)]
+    np.testing.assert_array_equal(expanded_RE, encoded.toarray()[:, 3:])
 
 
 def test_known_items_have_less_noise() -> None:
