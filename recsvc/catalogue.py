@@ -1,12 +1,13 @@
 """The items that can be recommended: those of the bundle, and those added since it was trained.
 
-Trained vectors stay memory-mapped; added items live in one contiguous block that grows, so a scan
-is two matrix products at any size. Hidden items keep their row and are not allowed in an answer. An
-item that is trained keeps its learned vector when its features change; only its attributes follow.
+Trained vectors stay memory-mapped; all others, of added items and of the bundle's items without
+training, live in one contiguous block that grows, so a scan is two matrix products at any size.
+Hidden items keep their row and are not allowed in an answer. An item that is trained keeps its
+learned vector when its features change; only its attributes follow.
 
 Knows nothing of users, of Redis or of HTTP. Not thread-safe: one thread changes and reads it.
 
-Shape legend: N trained items, A rows of added items, D dims, F feature positions.
+Shape legend: M trained items, B some items, R rows, D dims, F feature positions.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,6 +20,7 @@ from recsvc.attributes import AttributeIndex
 from recsvc.bundle import Bundle
 from recsvc.contract.errors import SchemaError
 from recsvc.contract.schema import Column
+from recsvc.untrained_rows import UntrainedRows
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -39,15 +41,17 @@ class Catalogue:
         self._bundle = bundle
         self._schema = bundle.manifest.dataset.item_features
         self._kinds: dict[str, Column] = {c.name: c for c in self._schema.columns}
-        self.n_trained = len(bundle.item_ids)
+        self.n_trained = bundle.catalogue_items
+        self._n_bundle = len(bundle.item_ids)
         self.ids: list[str] = list(bundle.item_ids)
         self._row = {item_id: row for row, item_id in enumerate(self.ids)}
-        n_dims = bundle.vectors_ND.shape[1]
-        self._added_vectors_AD = np.zeros((0, n_dims), dtype=np.float32)
-        self._added_bias_A = np.zeros(0, dtype=np.float32)
-        self._visible = np.ones(self.n_trained, dtype=bool)
+        trained = slice(self.n_trained)
+        self._trained = bundle.vectors_ND[trained], bundle.bias_N[trained]
+        beyond = slice(self.n_trained, None)
+        self._untrained = UntrainedRows(bundle.vectors_ND[beyond], bundle.bias_N[beyond])
+        self._visible = np.ones(self._n_bundle, dtype=bool)
         self._changed: dict[int, Mapping[str, Any]] = {}
-        self._attributes = AttributeIndex(self._schema.columns, bundle.attributes, self.n_trained)
+        self._attributes = AttributeIndex(self._schema.columns, bundle.attributes, self._n_bundle)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -64,12 +68,8 @@ class Catalogue:
 
     @property
     def blocks(self) -> list[tuple[Floats, Floats]]:
-        """(vectors, biases) of the trained and of the added rows."""
-        n_added = len(self) - self.n_trained
-        trained = (self._bundle.vectors_ND, self._bundle.bias_N)
-        if not n_added:
-            return [trained]
-        return [trained, (self._added_vectors_AD[:n_added], self._added_bias_A[:n_added])]
+        """(vectors, biases) of the trained and of the other rows."""
+        return [self._trained, self._untrained.block] if len(self._untrained) else [self._trained]
 
     @property
     def visible(self) -> Mask:
@@ -86,16 +86,38 @@ class Catalogue:
         return row if row is not None and self._visible[row] else None
 
     def evidence_row(self, item_id: str) -> int | None:
-        """The row of an item that says something about a user: a hidden trained one still does.
+        """The row of an item that speaks about a user: a hidden one of the bundle still does.
 
         A hidden added item does not: its features are gone, and a new replica never knew it.
+        (All items of the bundle are known to a new replica.)
         """
         row = self._row.get(item_id)
-        return row if row is not None and (row < self.n_trained or self._visible[row]) else None
+        return row if row is not None and (row < self._n_bundle or self._visible[row]) else None
+
+    def untrained_row(self, item_id: str) -> int | None:
+        """The row of an item that training did not learn and that can be recommended."""
+        row = self.row(item_id)
+        return row if row is not None and row >= self.n_trained else None
+
+    def is_of_bundle(self, item_id: str) -> bool:
+        """Whether the item came with the bundle, trained or not."""
+        return self._row.get(item_id, self._n_bundle) < self._n_bundle
+
+    def priors(self, rows: Sequence[int]) -> tuple[Floats, Floats]:
+        """What the content of untrained rows says: vectors (R, D) and biases (R,); copies."""
+        return self._untrained.priors([row - self.n_trained for row in rows])
+
+    def move(self, row: int, vector_D: Floats, bias: np.float32) -> None:
+        """Move an untrained row away from what its content says, until its features change."""
+        self._untrained.move(row - self.n_trained, vector_D, bias)
+
+    def restore(self, row: int) -> None:
+        """Put an untrained row back to what its content says."""
+        self._untrained.restore(row - self.n_trained)
 
     def vectors(self, rows: Sequence[int] | NDArray[np.int64]) -> Floats:
         """Vectors of some rows: (len(rows), D)."""
-        return self._gather(rows, self._bundle.vectors_ND, self._added_vectors_AD)
+        return self._gather(rows, *(vectors for vectors, _ in self.blocks))
 
     def inner_vectors(self, rows: Sequence[int] | NDArray[np.int64]) -> Floats:
         """Vectors of some rows as the inner loop sees them: (len(rows), D)."""
@@ -107,7 +129,7 @@ class Catalogue:
 
     def biases(self, rows: Sequence[int] | NDArray[np.int64]) -> Floats:
         """Biases of some rows."""
-        return self._gather(rows, self._bundle.bias_N, self._added_bias_A)
+        return self._gather(rows, *(biases for _, biases in self.blocks))
 
     def features(self, row: int) -> dict[str, Any]:
         """Raw feature values of a row, as they were given; columns without a value are left out."""
@@ -156,14 +178,14 @@ class Catalogue:
         """Rows that have at least one of some (column, value) pairs; see `mask`."""
         return self._attributes.any_of(pairs, len(self))
 
-    def _gather(self, rows: Any, trained: Floats, added: Floats) -> Floats:
+    def _gather(self, rows: Any, trained: Floats, untrained: Floats | None = None) -> Floats:
         index = np.asarray(rows, dtype=np.int64)
-        if len(self) == self.n_trained or not (index >= self.n_trained).any():
+        is_beyond = index >= self.n_trained
+        if untrained is None or not is_beyond.any():
             return trained[index]
-        is_added = index >= self.n_trained
         values = np.empty((len(index), *trained.shape[1:]), dtype=np.float32)
-        values[~is_added] = trained[index[~is_added]]
-        values[is_added] = added[index[is_added] - self.n_trained]
+        values[~is_beyond] = trained[index[~is_beyond]]
+        values[is_beyond] = untrained[index[is_beyond] - self.n_trained]
         return values
 
     def _hide(self, item_id: str) -> None:
@@ -187,8 +209,7 @@ class Catalogue:
         for (item_id, features), vector_D, bias in zip(accepted, *encoded, strict=True):
             row = self._row_for(item_id)
             if row >= self.n_trained:
-                self._added_vectors_AD[row - self.n_trained] = vector_D
-                self._added_bias_A[row - self.n_trained] = bias
+                self._untrained.start(row - self.n_trained, vector_D, bias)
             self._changed[row] = features
             self._visible[row] = True
             self._attributes.put(row, features)
@@ -209,16 +230,9 @@ class Catalogue:
         row = self._row.get(item_id)
         if row is not None:
             return row
-        row = len(self.ids)
+        row = self.n_trained + self._untrained.append()
         if row == len(self._visible):
-            self._grow()
+            self._visible = np.pad(self._visible, (0, max(64, row // 8)))
         self.ids.append(item_id)
         self._row[item_id] = row
         return row
-
-    def _grow(self) -> None:
-        """Double the room for added items."""
-        extra = max(64, len(self._added_bias_A))
-        self._added_vectors_AD = np.pad(self._added_vectors_AD, ((0, extra), (0, 0)))
-        self._added_bias_A = np.pad(self._added_bias_A, (0, extra))
-        self._visible = np.pad(self._visible, (0, extra))

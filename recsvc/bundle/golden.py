@@ -3,10 +3,12 @@
 A runtime or a machine that computes something else must not serve. Knows nothing of files but
 golden.npz.
 
-Shape legend: G users, H items, S support rows, N items, M trained items, D dims, P state width.
+Shape legend: G users, H items, S support rows, N items, M trained items (of adapt_item: sample
+users), D dims, P state width.
 """
 
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,19 @@ from recsvc.contract.pooling import Kernel, add_kernel
 TOLERANCE = 1e-4
 """Largest deviation, relative to the largest expected magnitude."""
 
+_ITEM_ARRAYS = tuple(
+    f"item_adapt_{name}"
+    for name in (
+        "prior_vectors_HD",
+        "prior_bias_H",
+        "states_HSD",
+        "offset_HS",
+        "weight_HS",
+        "exposure_H",
+        "vectors_HD",
+        "bias_H",
+    )
+)
 _ARRAYS = (
     "user_features_GF",
     "prior_GD",
@@ -56,7 +71,7 @@ def replay(
     Raises:
         BundleRefusedError: an array is missing or an answer deviates; the message names it.
     """
-    golden = _read(path)
+    golden = _read(path, _ARRAYS)
     prior_GD = graphs.user_prior(golden["user_features_GF"])
     _compare(path, "prior_GD", prior_GD, golden["prior_GD"])
     vectors_HD, bias_H = graphs.item_prior(golden["item_features_HF"])
@@ -81,10 +96,33 @@ def replay(
     _compare_lists(path, scores_GN, kernel, golden)
 
 
-def _read(path: Path) -> dict[str, NDArray[Any]]:
+def replay_items(
+    path: Path, graphs: Graphs, sample_states_MD: Floats, sample_offset_M: Floats
+) -> None:
+    """Do the same for the adaptation of items.
+
+    Args:
+        path: golden.npz.
+        graphs: the bundle's, adapt_item among them.
+        sample_states_MD: of the bundle's sample users.
+        sample_offset_M: theirs.
+
+    Raises:
+        BundleRefusedError: an array is missing or an answer deviates; the message names it.
+    """
+    golden = _read(path, _ITEM_ARRAYS)
+    *given, vectors_HD, bias_H = (golden[name] for name in _ITEM_ARRAYS)
+    found = graphs.adapt_item(
+        *given, sample_states_MD=sample_states_MD, sample_offset_M=sample_offset_M
+    )
+    _compare(path, "item_adapt_vectors_HD", found[0], vectors_HD)
+    _compare(path, "item_adapt_bias_H", found[1], bias_H)
+
+
+def _read(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
     try:
         with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in _ARRAYS}
+            return {name: archive[name] for name in names}
     except (ValueError, OSError, KeyError, zipfile.BadZipFile) as exc:
         raise BundleRefusedError(f"{path} lacks golden arrays: {exc}; export it again") from exc
 

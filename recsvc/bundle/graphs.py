@@ -3,7 +3,8 @@
 Opens sessions from bytes that were checked for external data and foreign operators. Knows nothing
 of users or of what the numbers mean.
 
-Shape legend: B rows, F feature positions, S support rows, M catalogue rows, D dims, P state width.
+Shape legend: B rows, F feature positions, S support rows, M catalogue rows or sample
+users, D dims, P state width.
 """
 
 from typing import Any, Literal
@@ -27,7 +28,7 @@ class Graphs:
     """The sessions of one bundle.
 
     Args:
-        sessions: by role; user_prior, item_prior and adapt_user must be there.
+        sessions: by role; user_prior, item_prior and adapt_user must be there, adapt_item may be.
         specs: the manifest's graphs, by role.
     """
 
@@ -73,6 +74,31 @@ class Graphs:
         }
         (state_BP,) = self._run("adapt_user", ["state_BP"], feeds)
         return state_BP
+
+    def adapt_item(
+        self,
+        prior_vectors_BD: Floats,
+        prior_bias_B: Floats,
+        support_states_BSD: Floats,
+        support_offset_BS: Floats,
+        support_weight_BS: Floats,
+        exposure_B: Floats,
+        sample_states_MD: Floats,
+        sample_offset_M: Floats,
+    ) -> tuple[Floats, Floats]:
+        """Vectors (B, D) and biases (B,) of items that users took; see `ItemAdaptationSpec`."""
+        feeds = {
+            "prior_vectors_BD": prior_vectors_BD,
+            "prior_bias_B": prior_bias_B,
+            "support_states_BSD": support_states_BSD,
+            "support_offset_BS": support_offset_BS,
+            "support_weight_BS": support_weight_BS,
+            "exposure_B": exposure_B,
+            "sample_states_MD": sample_states_MD,
+            "sample_offset_M": sample_offset_M,
+        }
+        vectors_BD, bias_B = self._run("adapt_item", ["vectors_BD", "bias_B"], feeds)
+        return vectors_BD, bias_B
 
     def _run(self, role: str, outputs: list[str], feeds: dict[str, Any]) -> list[Floats]:
         wanted = {name: feeds[name] for name in self._inputs[role]}

@@ -2,7 +2,7 @@
 
 Nothing is unpickled. Knows nothing of the registry that the directory came from.
 
-Shape legend: N items, M trained items (the first M of N), D dims.
+Shape legend: N items, M trained items (the first M of N), G sample users, D dims.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ import orjson
 
 from recsvc.bundle.arrays import read_array
 from recsvc.bundle.edges import EDGE_FILES, read_edges
-from recsvc.bundle.golden import replay
+from recsvc.bundle.golden import replay, replay_items
 from recsvc.bundle.graphs import Device, Floats, Graphs, open_session
 from recsvc.contract.errors import BundleRefusedError
 from recsvc.contract.manifest import Manifest, read_manifest, verify_files
@@ -22,13 +22,25 @@ from recsvc.contract.pooling import Edges, Kernel
 from recsvc.contract.word_files import with_words
 
 GRAPH_ROLES = ("user_prior", "item_prior", "adapt_user")
+ITEM_GRAPH_ROLE = "adapt_item"
 VECTORS_FILE = "item_vectors.npy"
 INNER_VECTORS_FILE = "inner_vectors.npy"
 BIAS_FILE = "item_bias.npy"
 IDS_FILE = "item_ids.json"
 ATTRIBUTES_FILE = "item_attributes.json"
 GOLDEN_FILE = "golden.npz"
+SAMPLE_STATES_FILE = "sample_states.npy"
+SAMPLE_OFFSET_FILE = "sample_offset.npy"
 REQUIRED_FILES = (VECTORS_FILE, BIAS_FILE, IDS_FILE, ATTRIBUTES_FILE, GOLDEN_FILE)
+
+
+@dataclass(frozen=True, slots=True)
+class SampleUsers:
+    """Training users against whom an item's first interactions are weighed."""
+
+    states_GD: Floats
+    offset_G: Floats
+    """Log of the summed exponentials of all trained items' scores, for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +61,8 @@ class Bundle:
     """Raw values of each item column, N long, None where there is none."""
     edges: Edges | None
     """Of the item-item kernel over the first M rows; None where the manifest names no kernel."""
+    sample_users: SampleUsers | None
+    """None where items do not adapt."""
 
     @property
     def version(self) -> str:
@@ -112,6 +126,7 @@ def load_bundle(directory: Path, device: Device = "cpu") -> Bundle:
         bias_N=read_array(directory / BIAS_FILE, (len(ids),), np.float32),
         attributes=_read_attributes(directory / ATTRIBUTES_FILE, len(ids)),
         edges=read_edges(directory, n_trained, kernel.edges) if kernel else None,
+        sample_users=_read_sample_users(directory, manifest),
     )
     replay(
         directory / GOLDEN_FILE,
@@ -121,6 +136,13 @@ def load_bundle(directory: Path, device: Device = "cpu") -> Bundle:
         bundle.inner_vectors_MD,
         bundle.kernel,
     )
+    if bundle.sample_users is not None:
+        replay_items(
+            directory / GOLDEN_FILE,
+            graphs,
+            bundle.sample_users.states_GD,
+            bundle.sample_users.offset_G,
+        )
     return bundle
 
 
@@ -130,8 +152,10 @@ def _require(manifest: Manifest) -> None:
         named += EDGE_FILES
     if manifest.adaptation.inner_vectors:
         named.append(INNER_VECTORS_FILE)
+    if manifest.item_adaptation is not None:
+        named += (SAMPLE_STATES_FILE, SAMPLE_OFFSET_FILE)
     absent = [name for name in (*REQUIRED_FILES, *named) if name not in manifest.files]
-    absent += [role for role in GRAPH_ROLES if role not in manifest.graphs]
+    absent += [role for role in _roles(manifest) if role not in manifest.graphs]
     if absent:
         raise BundleRefusedError(
             f"bundle {manifest.version}: the manifest lists no {', '.join(absent)}; export it again"
@@ -143,9 +167,25 @@ def _require(manifest: Manifest) -> None:
         )
 
 
+def _roles(manifest: Manifest) -> tuple[str, ...]:
+    adapts_items = manifest.item_adaptation is not None
+    return (*GRAPH_ROLES, ITEM_GRAPH_ROLE) if adapts_items else GRAPH_ROLES
+
+
+def _read_sample_users(directory: Path, manifest: Manifest) -> SampleUsers | None:
+    spec = manifest.item_adaptation
+    if spec is None:
+        return None
+    shape = (spec.sample_users, manifest.adaptation.dims)
+    return SampleUsers(
+        read_array(directory / SAMPLE_STATES_FILE, shape, np.float32),
+        read_array(directory / SAMPLE_OFFSET_FILE, shape[:1], np.float32),
+    )
+
+
 def _open_graphs(directory: Path, manifest: Manifest, device: Device) -> Graphs:
     sessions = {}
-    for role in GRAPH_ROLES:
+    for role in _roles(manifest):
         spec = manifest.graphs[role]
         source = f"bundle {manifest.version}: {spec.file}"
         sessions[role] = open_session((directory / spec.file).read_bytes(), source, spec, device)

@@ -16,25 +16,27 @@ import numpy as np
 import onnx
 import orjson
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from recsvc.contract.manifest import (
     AdaptationSpec,
     DatasetSpec,
     GraphSpec,
     InteractionRules,
+    ItemAdaptationSpec,
     KernelSpec,
     Lineage,
     Manifest,
     PositiveRule,
-    TensorSpec,
     hash_file,
     read_manifest,
     write_manifest,
 )
 from recsvc.contract.registry import Registry
 from recsvc.contract.schema import Column, FeatureSchema
+from tests.recsvc import world_items
 from tests.recsvc.kernels import WorldKernel, colour_kernel
+from tests.recsvc.onnx_models import graph_spec, make_model
 
 COLOURS = ("black", "white")
 PER_COLOUR = 32
@@ -85,6 +87,7 @@ def write_world(
     inverted: bool = False,
     swapped: bool = False,
     kernel: WorldKernel | None = None,
+    adapts_items: bool = False,
 ) -> Manifest:
     """Write every file of a bundle.
 
@@ -94,6 +97,7 @@ def write_world(
         inverted: make users dislike what they liked: another model with other right answers.
         swapped: the inner loop sees trained items by vectors of their own, of the other colour.
         kernel: joins the vector's scores; with one, only its items count as trained.
+        adapts_items: untrained items move as `world_items` says.
     """
     vectors_ND = np.repeat(np.eye(DIMS, dtype=np.float32), PER_COLOUR, axis=0)
     numbers_N = np.tile(np.arange(PER_COLOUR, dtype=np.float32), len(COLOURS))
@@ -104,6 +108,9 @@ def write_world(
         "item_prior": _item_prior(),
         "adapt_user": _adapt_user(rate),
     }
+    if adapts_items:
+        graphs["adapt_item"] = world_items.adapt_item_model(DIMS)
+        world_items.write_samples(directory)
     for role, model in graphs.items():
         (directory / f"{role}.onnx").write_bytes(model.SerializeToString())
     np.save(directory / "item_vectors.npy", vectors_ND)
@@ -122,10 +129,12 @@ def write_world(
     }
     (directory / "item_attributes.json").write_bytes(orjson.dumps({"columns": columns}))
     golden = _golden(vectors_ND, inner_MD, bias_N, rate, kernel)
+    if adapts_items:
+        golden |= world_items.golden()
     np.savez(directory / "golden.npz", allow_pickle=False, **golden)
     (directory / "metrics.json").write_bytes(b"{}")
     kernel_spec = kernel.write(directory) if kernel else None
-    specs = {role: _spec(role, m) for role, m in graphs.items()}
+    specs = {role: graph_spec(role, m) for role, m in graphs.items()}
     return seal(
         directory,
         version,
@@ -133,6 +142,7 @@ def write_world(
         kernel_spec,
         kernel.n_trained if kernel else None,
         inner_vectors=swapped,
+        item_adaptation=world_items.SPEC if adapts_items else None,
     )
 
 
@@ -144,6 +154,7 @@ def seal(
     catalogue_items: int | None = None,
     *,
     inner_vectors: bool = False,
+    item_adaptation: ItemAdaptationSpec | None = None,
 ) -> Manifest:
     """Hash what lies in the directory and write the manifest over it."""
     files = {p.name: hash_file(p) for p in sorted(directory.iterdir()) if p.name != "manifest.json"}
@@ -177,6 +188,7 @@ def seal(
         ),
         lineage=Lineage(code_version="test", seed=0),
         kernel=kernel,
+        item_adaptation=item_adaptation,
     )
     return write_manifest(directory, manifest)
 
@@ -191,23 +203,6 @@ def reseal(directory: Path, **changes: Any) -> Manifest:
 def tags_of(number: int) -> str:
     parity = "odd" if number % 2 else "even"
     return f"{parity}|low" if number < 4 else parity
-
-
-def _model(
-    nodes: list[Any], inputs: dict[str, Any], outputs: dict[str, Any], constants: dict[str, Any]
-) -> onnx.ModelProto:
-    def info(name: str, shape: Any) -> Any:
-        kind = TensorProto.INT64 if name == "steps" else TensorProto.FLOAT
-        return helper.make_tensor_value_info(name, kind, shape)
-
-    graph = helper.make_graph(
-        nodes,
-        "world",
-        [info(*item) for item in inputs.items()],
-        [info(*item) for item in outputs.items()],
-        [numpy_helper.from_array(np.asarray(v), k) for k, v in constants.items()],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
 
 
 def user_weights() -> NDArray[np.float32]:
@@ -225,7 +220,7 @@ def item_weights() -> NDArray[np.float32]:
 
 
 def _user_prior() -> onnx.ModelProto:
-    return _model(
+    return make_model(
         [helper.make_node("MatMul", ["features_BF", "W"], ["prior_BD"])],
         {"features_BF": ["B", USER_SCHEMA.width]},
         {"prior_BD": ["B", DIMS]},
@@ -237,7 +232,7 @@ def _item_prior() -> onnx.ModelProto:
     """Vector along the colour; bias 0.05, so that a new item leads its colour."""
     bias_F1 = np.zeros((ITEM_SCHEMA.width, 1), dtype=np.float32)
     bias_F1[0] = 0.05
-    return _model(
+    return make_model(
         [
             helper.make_node("MatMul", ["features_BF", "W"], ["vectors_BD"]),
             helper.make_node("MatMul", ["features_BF", "w"], ["bias_B1"]),
@@ -283,23 +278,7 @@ def _adapt_user(rate: float) -> onnx.ModelProto:
         "rate": np.float32(rate),
         "axis": np.asarray([1], dtype=np.int64),
     }
-    return _model(nodes, inputs, {"state_BP": ["B", DIMS]}, constants)
-
-
-def _spec(role: str, model: onnx.ModelProto) -> GraphSpec:
-    def tensors(values: Any) -> tuple[TensorSpec, ...]:
-        return tuple(
-            TensorSpec(
-                name=v.name,
-                dtype="tensor(int64)" if v.name == "steps" else "tensor(float)",
-                shape=tuple(d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim),
-            )
-            for v in values
-        )
-
-    return GraphSpec(
-        file=f"{role}.onnx", inputs=tensors(model.graph.input), outputs=tensors(model.graph.output)
-    )
+    return make_model(nodes, inputs, {"state_BP": ["B", DIMS]}, constants)
 
 
 def _golden(

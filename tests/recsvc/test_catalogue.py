@@ -10,7 +10,7 @@ from recsvc.bundle import Bundle, load_bundle
 from recsvc.candidates import scan
 from recsvc.catalogue import ENCODE_ROWS, Catalogue
 from recsvc.contract.errors import SchemaError
-from tests.recsvc.bundles import BLACK, ITEM_IDS, WHITE, tags_of, write_world
+from tests.recsvc.bundles import BLACK, COLOUR_KERNEL, ITEM_IDS, WHITE, tags_of, write_world
 
 
 @pytest.fixture(scope="module")
@@ -152,3 +152,37 @@ def test_a_number_beyond_all_bounds_does_not_lead_the_list(catalogue: Catalogue)
     )
     assert vectors.shape[0] == 2
     assert abs(vectors).max() < 100
+
+
+def test_a_moved_item_is_scored_where_it_was_moved_to(catalogue: Catalogue) -> None:
+    """Its prior is kept; its own new features, or a restoration, put it back there."""
+    catalogue.apply([("new", {"colour": "black"})])
+    row = catalogue.untrained_row("new")
+    assert row is not None
+    for _ in range(2):
+        catalogue.move(row, np.asarray([0, 2], dtype=np.float32), np.float32(-1))
+    assert (catalogue.vectors([row]).tolist(), catalogue.biases([row]).tolist()) == ([[0, 2]], [-1])
+    assert [part.tolist() for part in catalogue.priors([row])] == [[[1, 0]], [np.float32(0.05)]]
+    catalogue.restore(row)
+    assert catalogue.vectors([row]).tolist() == [[1, 0]]
+    catalogue.move(row, np.asarray([0, 2], dtype=np.float32), np.float32(-1))
+    catalogue.apply([("new", {"colour": "white"})])
+    assert catalogue.vectors([row]).tolist() == [[0, 1]]
+    assert catalogue.priors([row])[0].tolist() == [[0, 1]]
+
+
+def test_items_of_the_bundle_without_training_move_too(tmp_path: Path) -> None:
+    """They start where the bundle put them and follow their features; trained items never move."""
+    write_world(tmp_path, "v1", kernel=COLOUR_KERNEL)
+    bundle = load_bundle(tmp_path)
+    catalogue = Catalogue(bundle)
+    assert catalogue.untrained_row(WHITE[0]) is None
+    row = catalogue.untrained_row(WHITE[-1])
+    assert row == len(ITEM_IDS) - 1
+    np.testing.assert_array_equal(catalogue.vectors([row]), bundle.vectors_ND[[row]])
+    catalogue.move(row, np.asarray([3, 3], dtype=np.float32), np.float32(0))
+    scores_N = scan(np.asarray([1, 0], dtype=np.float32), catalogue.blocks)
+    assert (scores_N[row], len(scores_N)) == (3, len(ITEM_IDS))
+    catalogue.apply([(WHITE[-1], {"colour": "black"}), ("new", {"colour": "white"})])
+    assert catalogue.vectors([row, row + 1]).tolist() == [[1, 0], [0, 1]]
+    assert (catalogue.is_of_bundle(WHITE[-1]), catalogue.is_of_bundle("new")) == (True, False)
