@@ -111,10 +111,11 @@ def replay_items(
         BundleRefusedError: an array is missing or an answer deviates; the message names it.
     """
     golden = _read(path, _ITEM_ARRAYS)
-    *given, vectors_HD, bias_H = (golden[name] for name in _ITEM_ARRAYS)
-    found = graphs.adapt_item(
-        *given, sample_states_MD=sample_states_MD, sample_offset_M=sample_offset_M
+    prior_HD, prior_bias_H, states_HSD, offset_HS, weight_HS, exposure_H, vectors_HD, bias_H = (
+        golden[name] for name in _ITEM_ARRAYS
     )
+    given = prior_HD, prior_bias_H, states_HSD, offset_HS, weight_HS, exposure_H
+    found = graphs.adapt_item(*given, sample_states_MD, sample_offset_M)
     _compare(path, "item_adapt_vectors_HD", found[0], vectors_HD)
     _compare(path, "item_adapt_bias_H", found[1], bias_H)
 

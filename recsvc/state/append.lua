@@ -1,7 +1,7 @@
 -- Store one user's events: all of it happens, or nothing.
 -- KEYS: log, support, meta, state, seen (one hash slot)
 -- ARGV: user, max events, state TTL (s), dedupe TTL (s), then event id, place in time (ms), event (JSON) of each event
--- Returns: accepted, duplicates
+-- Returns: accepted, duplicates, then the place (from 1) of each duplicate among the events
 local log, support, meta, state, seen = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local user, max_events, state_ttl_s, dedupe_ttl_s = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 
@@ -14,6 +14,7 @@ local revision = string.format('%.0f', math.max(before + 1, now_us))
 
 -- The first write must be one that Redis refuses when its memory is full: nothing is half done then.
 local accepted, duplicates = 0, 0
+local answer = {}
 for i = 5, #ARGV, 3 do
   local event_id, order_ms, event = ARGV[i], ARGV[i + 1], ARGV[i + 2]
   if redis.call('ZADD', seen, 'NX', string.format('%.0f', now_us / 1000), event_id) == 1 then
@@ -24,6 +25,7 @@ for i = 5, #ARGV, 3 do
     accepted = accepted + 1
   else
     duplicates = duplicates + 1
+    answer[2 + duplicates] = (i - 2) / 3
   end
 end
 if accepted > 0 then
@@ -35,4 +37,5 @@ if accepted > 0 then
   redis.call('EXPIRE', meta, state_ttl_s)
   redis.call('EXPIRE', seen, dedupe_ttl_s)
 end
-return {accepted, duplicates}
+answer[1], answer[2] = accepted, duplicates
+return answer

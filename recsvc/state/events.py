@@ -5,7 +5,7 @@ support set, without the user id, which the key or the log entry already holds.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -62,6 +62,8 @@ class AppendResult:
 
     accepted: int
     duplicates: int
+    repeated: tuple[Event, ...] = field(default=(), compare=False)
+    """The events that were duplicates."""
 
 
 def dump_event(event: Event) -> bytes:

@@ -1,7 +1,6 @@
 """Items added, changed or hidden at run time: one table, and a stream of changes to it.
 
-Knows nothing of what features mean. Every change has a number, one more than the change before,
-so a reader that missed some (the stream is bounded) notices and reads the whole table again.
+A reader that missed changes reads the whole table again. Knows nothing of what features mean.
 """
 
 from collections.abc import Mapping
@@ -9,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from recsvc.state.changes import ChangeStream
 from recsvc.state.connection import Argument, Connection
 from recsvc.state.keys import ITEMS_CHANGES, ITEMS_META, ITEMS_STATE, encode_id
 from recsvc.state.scripts import load_script
@@ -18,7 +18,7 @@ Features = dict[str, Any] | None
 
 _STREAM_CHANGES = 100_000
 _ITEMS_A_CALL = 500
-_CHANGES_A_READ = 1000
+_ITEMS_A_SCAN = 1000
 
 
 class RunTimeItems:
@@ -26,6 +26,7 @@ class RunTimeItems:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._stream = ChangeStream(connection, ITEMS_CHANGES, ITEMS_META)
 
     async def put(self, items: Mapping[str, Mapping[str, Any] | None]) -> None:
         """Change items; a later reader of the stream sees every change in this order.
@@ -55,19 +56,17 @@ class RunTimeItems:
         Raises:
             StateUnavailableError: Redis does not answer.
         """
-        id_, number = await self._connection.run(
-            load_script("items_position"), (ITEMS_CHANGES, ITEMS_META)
-        )
+        position = await self._stream.position()
         items: dict[str, Features] = {}
         cursor: Argument = 0
         while True:
             cursor, found = await self._connection.command(
-                "HSCAN", ITEMS_STATE, cursor, "COUNT", _CHANGES_A_READ
+                "HSCAN", ITEMS_STATE, cursor, "COUNT", _ITEMS_A_SCAN
             )
             for item, data in found.items():
                 items[item.decode()] = orjson.loads(data)
             if int(cursor) == 0:
-                return _position(id_, number), items
+                return position, items
 
     async def changes(self, after: str, block_ms: int) -> tuple[str, list[tuple[str, Features]]]:
         """The changes after a position, oldest first; waits for one where there is none.
@@ -82,22 +81,8 @@ class RunTimeItems:
         Raises:
             StateUnavailableError: Redis does not answer.
         """
-        id_, _, number = after.partition("@")
-        block = ("BLOCK", block_ms) if block_ms > 0 else ()
-        reply = await self._connection.wait(
-            block_ms / 1000,
-            *("XREAD", "COUNT", _CHANGES_A_READ, *block, "STREAMS", ITEMS_CHANGES, id_),
-        )
-        if not reply:
-            return after, []
-        entries = reply[0][1]
-        if int(entries[0][1][b"number"]) != int(number) + 1:
+        position, entries = await self._stream.after(after, block_ms)
+        if entries is None:
             position, items = await self.snapshot()
             return position, list(items.items())
-        changes = [(f[b"item"].decode(), orjson.loads(f[b"data"])) for _, f in entries]
-        last_id, last = entries[-1]
-        return _position(last_id, last[b"number"]), changes
-
-
-def _position(id_: bytes, number: bytes) -> str:
-    return f"{id_.decode()}@{int(number)}"
+        return position, [(e[b"item"].decode(), orjson.loads(e[b"data"])) for e in entries]

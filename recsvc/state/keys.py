@@ -14,6 +14,11 @@ what Redis Cluster hashes), so one script may touch them together. Knows nothing
     {items}:state                 hash: item id -> features or null (hidden); no TTL
     {items}:changes               stream of changes to it
     {items}:meta                  hash: number of changes so far
+    {items}:supported             hash: item id -> see `item_supports`; no TTL
+    {items}:i:<id>:support        hash: user id -> why the user counts for the item
+    {items}:supports              stream of changes to them, without users
+    {items}:supports-meta         hash: number of those changes, positive events of all users
+    {items}:erased:<hash>         an erasure that is not over yet; lives for two minutes
 """
 
 import hashlib
@@ -25,6 +30,9 @@ PARTITIONS_KEY = b"recsvc:partitions"
 ITEMS_STATE = b"{items}:state"
 ITEMS_CHANGES = b"{items}:changes"
 ITEMS_META = b"{items}:meta"
+ITEMS_SUPPORTED = b"{items}:supported"
+ITEMS_SUPPORTS = b"{items}:supports"
+ITEMS_SUPPORTS_META = b"{items}:supports-meta"
 
 MAX_ID_CHARS = 256
 
@@ -91,3 +99,13 @@ def user_keys(user: bytes, partitions: int) -> UserKeys:
 def erasure_hash(user: bytes) -> bytes:
     """What an erasure leaves of an id: enough to recognise its rows in an archive, not the id."""
     return hashlib.sha256(b"recsvc-erasure:" + user).hexdigest().encode()
+
+
+def item_support_key(item: bytes) -> bytes:
+    """Who counts for an encoded item id."""
+    return b"{items}:i:%b:support" % item
+
+
+def erasure_key(user: bytes) -> bytes:
+    """Says that a user is being erased; holds a hash of the id alone."""
+    return b"{items}:erased:%b" % erasure_hash(user)

@@ -8,7 +8,7 @@ nothing of models or HTTP.
 
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -24,6 +24,7 @@ from recsvc.state.scripts import load_script
 _ATTEMPTS = 10
 
 Append = Callable[[Sequence[Event]], Awaitable[AppendResult]]
+Forget = Callable[[bytes], Awaitable[list[str]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +34,17 @@ class MergeResult:
     events: int
     features: tuple[str, ...]
     """Names of features that the target did not have."""
+    items: tuple[str, ...] = field(default=(), compare=False)
+    """Items that the source counted for, and no longer does."""
 
 
 async def merge_users(
-    connection: Connection, append: Append, settings: Settings, target: str, source: str
+    connection: Connection,
+    append: Append,
+    forget: Forget,
+    settings: Settings,
+    target: str,
+    source: str,
 ) -> MergeResult:
     """Make a source's events and features the target's, then erase the source.
 
@@ -47,6 +55,7 @@ async def merge_users(
     Args:
         connection: for writes.
         append: stores events.
+        forget: deletes an encoded user's records in the supports of items, and names those.
         settings: partitions, limits, times to live.
         target: user id; need not be known.
         source: user id.
@@ -60,17 +69,17 @@ async def merge_users(
     """
     if target == source:
         raise InvalidInputError(f"user {target!r} cannot be merged into itself; name two users")
-    merge = _Merge(connection, append, settings, target, source)
+    merge = _Merge(connection, append, forget, settings, target, source)
     moved = 0
     names: tuple[str, ...] = ()
     for _ in range(_ATTEMPTS):
         kept = await merge.read_source()
         if kept is None:
-            return MergeResult(moved, names)
+            return MergeResult(moved, names, tuple(merge.items))
         names = await merge.copy_features(kept["features"] or {}) or names
         moved += await merge.copy_events(kept["events"])
         if await merge.erase_source(kept["revision"]):
-            return MergeResult(moved, names)
+            return MergeResult(moved, names, tuple(merge.items))
     raise StateUnavailableError(
         f"user {source!r} is being written to without a pause; repeat the request", retry_after_s=1
     )
@@ -80,10 +89,18 @@ class _Merge:
     """The steps of one merge, each harmless when repeated."""
 
     def __init__(
-        self, connection: Connection, append: Append, settings: Settings, target: str, source: str
+        self,
+        connection: Connection,
+        append: Append,
+        forget: Forget,
+        settings: Settings,
+        target: str,
+        source: str,
     ) -> None:
+        self.items: list[str] = []
         self._connection = connection
         self._append = append
+        self._forget = forget
         self._settings = settings
         self._target, self._source = target, source
         self._target_id = encode_id("target", target)
@@ -135,7 +152,12 @@ class _Merge:
         return (await self._append(copies)).accepted
 
     async def erase_source(self, revision: int) -> bool:
-        """Erase the source unless it has changed since it was read; whether it was erased."""
+        """Erase the source unless it has changed since it was read; whether it was erased.
+
+        Its records with items go first: a merge that breaks off here is repeated while the source
+        is still known, and the target counts for the items by the events it was given.
+        """
+        self.items += await self._forget(self._source_id)
         erased = await erase_user(
             self._connection, self._source_keys, self._source_id, revision=revision
         )

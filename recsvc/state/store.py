@@ -16,13 +16,14 @@ from typing import Any
 
 import orjson
 
-from recsvc.errors import PartitionMismatchError
+from recsvc.errors import PartitionMismatchError, StateUnavailableError
 from recsvc.settings import Settings
 from recsvc.state import merging, personal_data
 from recsvc.state.api_keys import ApiKeys
 from recsvc.state.breaker import Breaker
 from recsvc.state.connection import Argument, Connection, ScriptCall
 from recsvc.state.events import AppendResult, Event, UserSnapshot, by_user, dump_event, load_event
+from recsvc.state.item_supports import ItemSupports
 from recsvc.state.items import Features, RunTimeItems
 from recsvc.state.keys import PARTITIONS_KEY, UserKeys, encode_id, user_keys
 from recsvc.state.scripts import load_script
@@ -51,6 +52,7 @@ class StateStore:
         self._metrics = metrics
         self._items = RunTimeItems(writes)
         self.api_keys = ApiKeys(writes)
+        self.item_supports = ItemSupports(writes, settings.state_ttl_s)
         self._partitions_checked = False
 
     @classmethod
@@ -117,22 +119,28 @@ class StateStore:
             self._settings.dedupe_ttl_s,
         )
         calls: list[ScriptCall] = []
+        chunks: list[list[Event]] = []
         for user_id, chunk in by_user(events, _EVENTS_A_CALL):
             user = encode_id("user_id", user_id)
             keys = self._keys(user)
             args: list[Argument] = [user, *limits]
             for e in chunk:
                 args += (e.event_id.encode(), e.order_ms, dump_event(e))
+            chunks.append(chunk)
             calls.append(((keys.log, keys.support, keys.meta, keys.state, keys.seen), args))
         await self.start()
-        accepted = duplicates = 0
+        replies: list[list[int]] = []
         for batch in _batches(calls):
-            for new, known in await self._writes.run_many(load_script("append"), batch):
-                accepted += new
-                duplicates += known
+            replies += await self._writes.run_many(load_script("append"), batch)
+        repeated = [
+            chunk[place - 1]
+            for chunk, (_, _, *places) in zip(chunks, replies, strict=True)
+            for place in places
+        ]
+        accepted = len(events) - len(repeated)
         self._metrics.events_accepted.inc(accepted)
-        self._metrics.events_duplicate.inc(duplicates)
-        return AppendResult(accepted, duplicates)
+        self._metrics.events_duplicate.inc(len(repeated))
+        return AppendResult(accepted, len(repeated), tuple(repeated))
 
     async def read_user(self, user_id: str, model_version: str) -> UserSnapshot:
         """All that a recommendation needs of a user, in one round trip and from one moment.
@@ -195,20 +203,37 @@ class StateStore:
         """All that Redis keeps about a user; see `personal_data.export_user`."""
         user = encode_id("user_id", user_id)
         await self.start()
-        return await personal_data.export_user(self._writes, self._keys(user), user)
+        kept = await personal_data.export_user(self._writes, self._keys(user), user)
+        records = await self.item_supports.of_user(user)
+        if kept is None and records:
+            kept = {"user_id": user_id, "revision": 0, "features": None, "events": []}
+        return kept if not records or kept is None else {**kept, "item_supports": records}
 
     async def erase_user(self, user_id: str) -> int:
         """Delete all of it, verified; see `personal_data.erase_user`."""
         user = encode_id("user_id", user_id)
         await self.start()
+        # Before the events go: they are what a record is made from, so none comes back.
+        records = await self.item_supports.forget(user)
         erased = await personal_data.erase_user(self._writes, self._keys(user), user)
         assert erased is not None, "no revision was asked for. This is a bug."
-        return erased
+        if left := await self.item_supports.of_user(user):
+            raise StateUnavailableError(
+                f"{len(left)} records of the user are left after erasure; repeat the request"
+            )
+        return erased + len(records)
 
     async def merge_users(self, target: str, source: str) -> merging.MergeResult:
         """Make one user's events and features another's; see `merging.merge_users`."""
         await self.start()
-        return await merging.merge_users(self._writes, self.append, self._settings, target, source)
+        return await merging.merge_users(
+            self._writes,
+            self.append,
+            self.item_supports.forget,
+            self._settings,
+            target,
+            source,
+        )
 
     async def put_items(self, items: Mapping[str, Mapping[str, Any] | None]) -> None:
         """Add, change or hide items; see `RunTimeItems.put`."""
