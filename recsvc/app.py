@@ -98,7 +98,7 @@ def _lifespan(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         _end_with_parent()
         state = StateStore.open(redis_url, settings, metrics)
-        rollout, feed = connect(
+        rollout, feed, recorder, adapter = connect(
             Registry(settings.registry),
             state,
             settings.registry_poll_s,
@@ -107,7 +107,7 @@ def _lifespan(
             settings.device,
         )
         recommender = Recommender(
-            rollout, state, feed, KnownUsers(time.monotonic), _now, _new_id, metrics
+            rollout, state, feed, recorder, KnownUsers(time.monotonic), _now, _new_id, metrics
         )
         # Over the hasty connection: a silent Redis must not hold the breaker's probe for long.
         keys = ApiKeys(state.connection)
@@ -115,12 +115,21 @@ def _lifespan(
         app.state.context = Context(settings, metrics, state, recommender, access, _now, _new_id)
         await _greet(state, feed, access)
         await rollout.start()
-        jobs = {"rollout": rollout.run, "items": feed.run, "keys": access.run}
+        jobs = {
+            "rollout": rollout.run,
+            "items": feed.run,
+            "item changes": adapter.follow,
+            "items' interactions": adapter.run,
+            "recorder": recorder.run,
+            "keys": access.run,
+        }
         try:
             async with _background(jobs):
                 gc.collect()
                 gc.freeze()  # what start-up made stays: a full collection would stall over it
                 yield
+            with contextlib.suppress(StateUnavailableError):
+                await recorder.flush()
         finally:
             await state.close()
             if MULTIPROC_VARIABLE in os.environ:

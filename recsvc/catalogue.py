@@ -94,6 +94,11 @@ class Catalogue:
         row = self._row.get(item_id)
         return row if row is not None and (row < self._n_bundle or self._visible[row]) else None
 
+    def trained_row(self, item_id: str) -> int | None:
+        """The row of an item that training learned, hidden or not; safe beside other threads."""
+        row = self._row.get(item_id)
+        return row if row is not None and row < self.n_trained else None
+
     def untrained_row(self, item_id: str) -> int | None:
         """The row of an item that training did not learn and that can be recommended."""
         row = self.row(item_id)

@@ -2,11 +2,11 @@
 
 A version that is broken or out of reach never takes the serving one down: the failure is logged,
 counted, shown, and tried again later. Knows nothing of what a model is beyond its bundle: `prepare`
-builds it, `install` takes it into service.
+builds it, `bring_up` gets it up to date, `install` takes it into service.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, TypeVar
@@ -63,6 +63,7 @@ class Rollout(Generic[Model]):
     Args:
         registry: where versions come from.
         prepare: builds a model from a bundle; called in a thread.
+        bring_up: awaited with every model that was built, before it takes over.
         install: told of every model that takes over; called in the event loop.
         poll_s: seconds between looks at the registry.
         clock: the time now, UTC.
@@ -74,6 +75,7 @@ class Rollout(Generic[Model]):
         self,
         registry: Registry,
         prepare: Callable[[Bundle], Model],
+        bring_up: Callable[[Model], Awaitable[None]],
         install: Callable[[Model], None],
         poll_s: float,
         clock: Callable[[], datetime],
@@ -82,6 +84,7 @@ class Rollout(Generic[Model]):
     ) -> None:
         self._registry = registry
         self._prepare = prepare
+        self._bring_up = bring_up
         self._install = install
         self._poll_s = poll_s
         self._clock = clock
@@ -104,7 +107,7 @@ class Rollout(Generic[Model]):
         current = await asyncio.to_thread(self._registry.current)
         if current is None:
             raise RegistryError(no_current_message(self._registry))
-        self._swap(await asyncio.to_thread(self._load, current.version))
+        self._swap(await self._load(current.version))
 
     async def run(self) -> None:
         """Follow the registry until cancelled."""
@@ -175,7 +178,7 @@ class Rollout(Generic[Model]):
 
     async def _try(self, current: Current) -> None:
         try:
-            loaded = await asyncio.to_thread(self._load, current.version)
+            loaded = await self._load(current.version)
         except Exception as exc:  # whatever is wrong with a new version, the old one serves on
             self._fail(current, exc)
             return
@@ -185,9 +188,13 @@ class Rollout(Generic[Model]):
         load_bundle(self._registry.open(version), self._device)
         return self._registry.promote(version, self._clock())
 
-    def _load(self, version: str) -> Loaded[Model]:
-        bundle = load_bundle(self._registry.open(version), self._device)
-        return Loaded(version, self._prepare(bundle), self._clock())
+    async def _load(self, version: str) -> Loaded[Model]:
+        model = await asyncio.to_thread(self._build, version)
+        await self._bring_up(model)
+        return Loaded(version, model, self._clock())
+
+    def _build(self, version: str) -> Model:
+        return self._prepare(load_bundle(self._registry.open(version), self._device))
 
     def _swap(self, loaded: Loaded[Model]) -> None:
         self._install(loaded.model)

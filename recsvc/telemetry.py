@@ -77,6 +77,16 @@ class Metrics:
         self.item_changes_applied = Counter(
             "recsvc_item_changes_applied", "Changes of run-time items applied.", registry=r
         )
+        self.item_interactions = Counter(
+            "recsvc_item_interactions",
+            "Interactions written down for items without training.",
+            registry=r,
+        )
+        self.items_adapted = Counter(
+            "recsvc_items_adapted",
+            "Moves of items without training by their first interactions.",
+            registry=r,
+        )
 
     def render(self) -> tuple[bytes, str]:
         """The exposition of all workers, and its content type."""

@@ -49,9 +49,14 @@ async def post_items(request: Request, body: ItemsPost) -> ItemsOut:
     responses=guarded(404),
 )
 async def get_item(request: Request, item_id: ItemIdPath) -> ItemView:
-    """Its features, and whether its vector was learned."""
+    """Its features, whether its vector was learned, else how many interactions have moved it."""
     item = context(request).recommender.item(item_id)
-    return ItemView(item_id=item.item_id, features=item.features, trained=item.trained)
+    return ItemView(
+        item_id=item.item_id,
+        features=item.features,
+        trained=item.trained,
+        interactions=item.interactions,
+    )
 
 
 @router.delete(

@@ -81,7 +81,9 @@ class ItemsOut(Reply):
 class ItemView(Reply):
     model_config = ConfigDict(
         json_schema_extra={
-            "examples": [{"item_id": "50", "features": {"year": 1977}, "trained": True}]
+            "examples": [
+                {"item_id": "50", "features": {"year": 1977}, "trained": True, "interactions": 0}
+            ]
         }
     )
 
@@ -89,6 +91,8 @@ class ItemView(Reply):
     features: dict[str, Any]
     trained: bool
     """Whether its vector was learned from interactions; else it comes from its features."""
+    interactions: int
+    """First interactions that have moved its vector from what its features say; 0 where trained."""
 
 
 class UserIn(Body):

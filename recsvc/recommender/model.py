@@ -51,6 +51,17 @@ class UserView:
         return len(self.rows)
 
 
+@dataclass(frozen=True, slots=True)
+class Adapted:
+    """What an untrained item was moved by."""
+
+    number: int
+    """Of the latest change of its support."""
+    exposure: int
+    """As it was given to the graph."""
+    interactions: int
+
+
 class ServingModel:
     """A bundle and the catalogue built on it.
 
@@ -68,6 +79,8 @@ class ServingModel:
         self._dims = bundle.manifest.adaptation.dims
         self._applied: dict[str, Mapping[str, Any] | None] = {}
         self._blank_D = self._prior({})
+        self.adapted: dict[str, Adapted] = {}
+        """By id, the untrained items that were moved from what their content says."""
 
     def apply(self, items: Mapping[str, Mapping[str, Any] | None]) -> list[str]:
         """Bring run-time items into the catalogue; those that are there already cost nothing.
@@ -81,6 +94,8 @@ class ServingModel:
         known = self._applied
         changed = {i: f for i, f in items.items() if i not in known or known[i] is not f}
         known.update(changed)
+        for item_id in changed:
+            self.adapted.pop(item_id, None)
         return self.catalogue.apply(changed.items())
 
     def view(self, events: Iterable[Interaction]) -> UserView:
@@ -186,6 +201,12 @@ class ServingModel:
         allowed_N[row] = False
         rows = top_k(cosines_N, allowed_N, k, self.catalogue.ids)
         return self.present(rows, cosines_N, None)
+
+    @property
+    def trained(self) -> tuple[Floats, Floats]:
+        """Vectors and biases of the trained items."""
+        trained = slice(self.bundle.catalogue_items)
+        return self.bundle.vectors_ND[trained], self.bundle.bias_N[trained]
 
     def _allowed(self, query: Query, view: UserView) -> Mask:
         catalogue = self.catalogue

@@ -22,6 +22,7 @@ from recsvc.errors import (
     StateUnavailableError,
     UserNotFoundError,
 )
+from recsvc.recommender.item_recorder import ItemRecorder
 from recsvc.recommender.items import ItemFeed
 from recsvc.recommender.known_users import KnownUsers
 from recsvc.recommender.model import ServingModel, UserView, item_not_found
@@ -49,6 +50,7 @@ class Recommender:
         rollout: which model serves.
         state: users and run-time items.
         feed: run-time items as they are known here.
+        recorder: told of what moves items.
         known: users to fall back on.
         clock: the time now, UTC.
         new_id: makes ids for answers.
@@ -62,6 +64,7 @@ class Recommender:
         rollout: Rollout[ServingModel],
         state: StateStore,
         feed: ItemFeed,
+        recorder: ItemRecorder,
         known: KnownUsers,
         clock: Callable[[], datetime],
         new_id: Callable[[], str],
@@ -72,6 +75,7 @@ class Recommender:
         self.rollout = rollout
         self._state = state
         self._feed = feed
+        self._recorder = recorder
         self._known = known
         self._users = UserReader(state, known)
         self._clock = clock
@@ -101,6 +105,8 @@ class Recommender:
         model = self.model
         user = await self._users.read(query, model.version)
         view = model.view(in_order(user.events, query.support, self._now_ms()))
+        if query.user_id is not None and not (query.support or user.degraded):
+            self._recorder.note_view(model, query.user_id, view)
         prior_D = self._prior(model, user.features, query)
         state_P = await self._state_of(model, query, user, view, prior_D)
         rows, scores_N = model.rank(query, view, state_P)
@@ -130,6 +136,7 @@ class Recommender:
             StateUnavailableError: they may or may not be stored; repeat with the same ids.
         """
         result = await self._state.append(events)
+        self._recorder.note_events(events, result.repeated)
         row_of = self.rollout.active.model.catalogue.row if self.rollout.active else _nothing
         unknown = sum(row_of(e.item_id) is None for e in events)
         return Recorded(result.accepted, result.duplicates, unknown)
@@ -179,7 +186,13 @@ class Recommender:
         row = catalogue.row(item_id)
         if row is None:
             raise item_not_found(item_id)
-        return Item(item_id, catalogue.features(row), row < catalogue.n_trained)
+        adapted = self.model.adapted.get(item_id)
+        return Item(
+            item_id,
+            catalogue.features(row),
+            trained=row < catalogue.n_trained,
+            interactions=adapted.interactions if adapted else 0,
+        )
 
     async def put_user(self, user_id: str, features: dict[str, Any]) -> Unused:
         """Replace a user's features.
@@ -238,6 +251,7 @@ class Recommender:
         self._known.forget(source)
         result = await self._state.merge_users(target, source)
         self._known.forget(source)  # a read that ran meanwhile may have put them back
+        self._recorder.note(target, result.items)
         return result
 
     def _prior(self, model: ServingModel, features: Mapping[str, Any], query: Query) -> Floats:

@@ -108,3 +108,5 @@ class Item:
     features: dict[str, Any]
     trained: bool
     """Whether the model learned its vector from interactions; else it comes from its features."""
+    interactions: int
+    """First interactions that moved an untrained item's vector from what its features say."""

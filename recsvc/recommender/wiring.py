@@ -1,12 +1,16 @@
-"""Puts a rollout and an item feed together, so that every model knows every run-time item."""
+"""Puts a rollout together with what follows items, so that every model knows every run-time item
+and moves it by its first interactions."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from typing import NamedTuple
 
 import structlog
 
 from recsvc.bundle import Bundle, Device
 from recsvc.contract.registry import Registry
+from recsvc.recommender.item_adapter import ItemAdapter
+from recsvc.recommender.item_recorder import ItemRecorder
 from recsvc.recommender.items import Features, ItemFeed
 from recsvc.recommender.model import ServingModel
 from recsvc.rollout import Rollout
@@ -16,6 +20,15 @@ from recsvc.telemetry import Metrics
 _log = structlog.get_logger("recsvc.items")
 
 
+class Connected(NamedTuple):
+    """Parts that know each other."""
+
+    rollout: Rollout[ServingModel]
+    feed: ItemFeed
+    recorder: ItemRecorder
+    adapter: ItemAdapter
+
+
 def connect(
     registry: Registry,
     state: StateStore,
@@ -23,11 +36,14 @@ def connect(
     clock: Callable[[], datetime],
     metrics: Metrics,
     device: Device = "cpu",
-) -> tuple[Rollout[ServingModel], ItemFeed]:
-    """A rollout and an item feed that know each other.
+) -> Connected:
+    """A rollout, and what keeps its models' items as they are now.
 
     Items go to the model that serves; one that takes over first catches up with them.
     """
+
+    def serving() -> ServingModel | None:
+        return rollout.active.model if rollout.active is not None else None
 
     def apply(model: ServingModel, items: Mapping[str, Features]) -> None:
         refused = model.apply(items)
@@ -43,10 +59,14 @@ def connect(
         metrics.item_changes_applied.inc(len(items))
         if rollout.active is not None:
             apply(rollout.active.model, items)
+            adapter.mark(items)
 
     def install(model: ServingModel) -> None:
         apply(model, feed.items)
+        adapter.install(model)
 
     feed = ItemFeed(state, forward)
-    rollout = Rollout(registry, prepare, install, poll_s, clock, metrics, device)
-    return rollout, feed
+    adapter = ItemAdapter(state, serving, metrics)
+    recorder = ItemRecorder(state, serving, adapter.supports, metrics)
+    rollout = Rollout(registry, prepare, adapter.bring_up, install, poll_s, clock, metrics, device)
+    return Connected(rollout, feed, recorder, adapter)

@@ -35,14 +35,25 @@ class Followed:
         self.clock = Clock()
         self.metrics = Metrics()
         self.prepared: list[str] = []
+        self.brought_up: list[str] = []
         self.installed: list[str] = []
         self.rollout: Rollout[str] = Rollout(
-            Registry(root), self._prepare, self.installed.append, 1.0, self.clock, self.metrics
+            Registry(root),
+            self._prepare,
+            self._bring_up,
+            self.installed.append,
+            1.0,
+            self.clock,
+            self.metrics,
         )
 
     @property
     def active(self) -> str | None:
         return self.rollout.active.model if self.rollout.active else None
+
+    async def _bring_up(self, model: str) -> None:
+        assert self.active != model
+        self.brought_up.append(model)
 
     def _prepare(self, bundle: Bundle) -> str:
         self.prepared.append(bundle.version)

@@ -30,6 +30,7 @@ def test_a_new_item_is_recommendable_at_once(http: httpx.Client, new_item: str) 
         "item_id": new_item,
         "features": {"colour": "white", "size": 3},
         "trained": False,
+        "interactions": 0,
     } == http.get(path).json()
     assert new_item in ids(ranked(http, filter={"colour": "white"}, k=64))
     similar = http.get(f"{path}/similar", params={"k": 2}).json()

@@ -37,12 +37,15 @@ async def store(redis_server: RedisServer) -> AsyncIterator[StateStore]:
 async def made(store: StateStore, root: Path, keep_above_s: float = -1.0) -> Recommender:
     """A recommender that keeps every state, or none."""
     metrics = Metrics()
-    rollout, feed = connect(Registry(root), store, 1.0, lambda: datetime.now(UTC), metrics)
+    rollout, feed, recorder, _ = connect(
+        Registry(root), store, 1.0, lambda: datetime.now(UTC), metrics
+    )
     await rollout.start()
     return Recommender(
         rollout,
         store,
         feed,
+        recorder,
         KnownUsers(lambda: 0.0),
         lambda: datetime.now(UTC),
         lambda: "r",

@@ -33,11 +33,11 @@ async def made(store: StateStore, root: Path) -> tuple[Recommender, ItemFeed]:
     """A recommender that keeps every state, and the feed that tells it of items."""
     publish_world(root, "v1")
     metrics = Metrics()
-    rollout, feed = connect(Registry(root), store, 1.0, lambda: NOW, metrics)
+    rollout, feed, recorder, _ = connect(Registry(root), store, 1.0, lambda: NOW, metrics)
     await rollout.start()
     known = KnownUsers(lambda: 0.0)
     recommender = Recommender(
-        rollout, store, feed, known, lambda: NOW, lambda: "r", metrics, lambda: 0.0, -1.0
+        rollout, store, feed, recorder, known, lambda: NOW, lambda: "r", metrics, lambda: 0.0, -1.0
     )
     return recommender, feed
 

@@ -72,6 +72,11 @@ def calls(store: StateStore) -> list[Callable[[], Awaitable[object]]]:
         lambda: store.put_items({"item": {}}),
         store.items_snapshot,
         lambda: store.item_changes("0-0@0", 100),
+        lambda: store.item_supports.put(1, []),
+        lambda: store.item_supports.read(["item"]),
+        store.item_supports.positives,
+        store.item_supports.snapshot,
+        lambda: store.item_supports.changes("0-0@0", 100),
     ]
 
 

@@ -1,0 +1,173 @@
+"""Writes down who took an item that training did not know, and how much everybody takes.
+
+It comes after the answer to the events, because those are durable then and a record is made from
+them: what is lost between the two (the process or Redis died) is made good when the user's next
+list rests on the item. A record is made from the user's events as they are when it is written, so
+late, repeated and contradicted events all end the same. Nothing is written while the serving model
+adapts no items. Knows nothing of vectors.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import structlog
+
+from recsvc.errors import StateUnavailableError
+from recsvc.recommender.item_records import record_of
+from recsvc.recommender.model import ServingModel, UserView
+from recsvc.state.events import Event
+from recsvc.state.item_supports import MAX_USERS, SupportChange, UserRecord
+from recsvc.state.store import StateStore
+from recsvc.telemetry import Metrics
+
+FLUSH_S = 0.25
+"""How long the count of positive events may wait."""
+RETRY_S = 0.5
+MAX_PENDING_USERS = 10_000
+MAX_SETTLED = 100_000
+_USERS_AT_ONCE = 32
+
+_log = structlog.get_logger("recsvc.items")
+
+
+class ItemRecorder:
+    """What is to be written, and the job that writes it.
+
+    Args:
+        state: the store.
+        serving: the model that serves; None while there is none.
+        supports: where the support of each item stands, as far as this process knows.
+        metrics: counts records.
+    """
+
+    def __init__(
+        self,
+        state: StateStore,
+        serving: Callable[[], ServingModel | None],
+        supports: Mapping[str, SupportChange],
+        metrics: Metrics,
+    ) -> None:
+        self._state = state
+        self._serving = serving
+        self._supports = supports
+        self._metrics = metrics
+        self._positives = 0
+        self._pending: dict[str, set[str]] = {}
+        """Item ids by user."""
+        self._settled: set[int] = set()
+        """Hashes of (user, item) whose record is as it should be."""
+        self._wake = asyncio.Event()
+
+    def note_events(self, events: Sequence[Event], repeated: Iterable[Event]) -> None:
+        """Take durable events into account, repeated ones too: an earlier attempt may have failed.
+
+        Args:
+            events: all that came.
+            repeated: those among them that were stored before; they are not counted again.
+        """
+        model = self._adapting()
+        if model is None:
+            return
+        rules = model.manifest.dataset.rules
+        for event in events:
+            if rules.weight(event.event) == 0:
+                continue
+            is_positive = rules.label(event.value) == 1.0
+            self._positives += is_positive
+            if model.catalogue.trained_row(event.item_id) is None and not (
+                is_positive and self._is_full(event.item_id)
+            ):
+                self.note(event.user_id, [event.item_id])
+        for event in repeated:
+            self._positives -= rules.weight(event.event) != 0 and rules.label(event.value) == 1.0
+
+    def note_view(self, model: ServingModel, user_id: str, view: UserView) -> None:
+        """Make good what was not written: a user is seen whose list rests on untrained items."""
+        if model.manifest.item_adaptation is None:
+            return
+        catalogue = model.catalogue
+        missing = [
+            item_id
+            for row, label in zip(view.rows, view.support.label_S, strict=True)
+            if row >= catalogue.n_trained
+            and label == 1.0
+            and hash((user_id, item_id := catalogue.ids[row])) not in self._settled
+            and not self._is_full(item_id)
+        ]
+        if missing:
+            self.note(user_id, missing)
+
+    def note(self, user_id: str, item_ids: Iterable[str]) -> None:
+        """Look at a user and some items soon; dropped where too many wait."""
+        if user_id in self._pending or len(self._pending) < MAX_PENDING_USERS:
+            self._pending.setdefault(user_id, set()).update(item_ids)
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Write until cancelled."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(FLUSH_S):
+                    await self._wake.wait()
+            try:
+                await self.flush()
+            except StateUnavailableError as exc:
+                _log.warning("first interactions of items wait", error=str(exc))
+                await asyncio.sleep(RETRY_S)
+
+    async def flush(self) -> None:
+        """Write what is there.
+
+        Raises:
+            StateUnavailableError: users wait for the next time; a count may be lost.
+        """
+        self._wake.clear()
+        while self._pending or self._positives:
+            users = list(self._pending)[:_USERS_AT_ONCE]
+            batch = {user_id: self._pending.pop(user_id) for user_id in users}
+            try:
+                await self._write(batch)
+            except StateUnavailableError:
+                for user_id, item_ids in batch.items():
+                    self._pending.setdefault(user_id, set()).update(item_ids)
+                raise
+
+    async def _write(self, batch: Mapping[str, set[str]]) -> None:
+        model = self._adapting()
+        read = (self._records(model, *entry) for entry in batch.items()) if model else ()
+        # gather, not a TaskGroup: its errors come as they are.
+        records = [record for found in await asyncio.gather(*read) for record in found]
+        positives, self._positives = self._positives, 0
+        taken = await self._state.item_supports.put(positives, records)
+        if len(self._settled) > MAX_SETTLED:
+            self._settled.clear()
+        for record, is_settled in zip(records, taken, strict=True):
+            if is_settled and record.record is not None:
+                self._settled.add(hash((record.user_id, record.item_id)))
+        self._metrics.item_interactions.inc(sum(taken))
+
+    async def _records(
+        self, model: ServingModel, user_id: str, item_ids: set[str]
+    ) -> list[UserRecord]:
+        snapshot = await self._state.read_user(user_id, model.version)
+        judged = {e.item_id for e in snapshot.events}
+        rules = model.manifest.dataset.rules
+        return [
+            UserRecord(
+                item_id,
+                user_id,
+                record_of(item_id, snapshot.events, rules),
+                model.catalogue.is_of_bundle(item_id),
+            )
+            for item_id in sorted(item_ids & judged)
+        ]
+
+    def _adapting(self) -> ServingModel | None:
+        model = self._serving()
+        adapts = model is not None and model.manifest.item_adaptation is not None
+        return model if adapts else None
+
+    def _is_full(self, item_id: str) -> bool:
+        change = self._supports.get(item_id)
+        return change is not None and change.users >= MAX_USERS

@@ -1,0 +1,119 @@
+"""What is kept of a user who took an item, and what a model makes of it.
+
+A record names the user's other items and how each was judged, as events say it, so any model can
+compute its own state from it: from trained items alone, so that the state depends on nothing that
+changes while the model serves. Neither the user's features nor the user's id are part of it. Pure
+functions; knows nothing of Redis.
+
+Shape legend: S users of an item, K users at once, D dims, M trained items.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from recsvc.adaptation import Floats, Interaction, adapt, weigh
+from recsvc.candidates import log_totals
+from recsvc.contract.manifest import InteractionRules
+from recsvc.item_adaptation import TakenItem
+from recsvc.recommender.model import ServingModel
+from recsvc.recommender.support import gather
+
+MAX_OTHERS = 32
+"""Other items that a record names: the most recent ones."""
+_USERS_AT_ONCE = 64
+
+Record = Mapping[str, Any]
+
+
+class _Judged(NamedTuple):
+    """An item and the event that decides what it says about a user."""
+
+    item_id: str
+    event: str | None
+    value: float | None
+
+
+def record_of(
+    item_id: str, events: Iterable[Interaction], rules: InteractionRules
+) -> Record | None:
+    """What to keep of a user who took an item.
+
+    Args:
+        item_id: the item.
+        events: the user's, oldest first; the latest one on the item decides.
+        rules: of the model that serves.
+
+    Returns:
+        None where the user's last word on the item is no positive one.
+    """
+    deciding: dict[str, Interaction] = {}
+    for event in events:
+        if rules.weight(event.event) != 0:
+            deciding.pop(event.item_id, None)
+            deciding[event.item_id] = event
+    own = deciding.pop(item_id, None)
+    if own is None or rules.label(own.value) != 1.0:
+        return None
+    others = list(deciding.values())[-MAX_OTHERS:]
+    return {
+        "event": own.event,
+        "value": own.value,
+        "others": [[e.item_id, e.event, e.value] for e in others],
+    }
+
+
+def taken_item(
+    model: ServingModel,
+    prior: tuple[Floats, np.float32],
+    records: Sequence[Record],
+    exposure: int,
+) -> TakenItem:
+    """An item's records as arrays for one model: its first ones that are positive to the model.
+
+    May run beside the thread that changes the catalogue: it reads trained items alone.
+
+    Args:
+        model: computes the users' states.
+        prior: vector (D,) and bias that the item's content says.
+        records: in the order in which they came.
+        exposure: see `TakenItem`.
+    """
+    spec = model.manifest.item_adaptation
+    assert spec is not None, "the model adapts no items. This is a bug."
+    rules = model.manifest.dataset.rules
+    heard = [
+        (record, weight)
+        for record in records
+        if (weight := rules.weight(record["event"])) > 0 and rules.label(record["value"]) == 1.0
+    ][: spec.max_support]
+    states_SD, offset_S = _states(model, [record for record, _ in heard])
+    weight_S = np.asarray([weight for _, weight in heard], dtype=np.float32)
+    return TakenItem(prior[0], float(prior[1]), states_SD, offset_S, weight_S, exposure)
+
+
+def _states(model: ServingModel, records: Sequence[Record]) -> tuple[Floats, Floats]:
+    """States (S, D) of the users behind records, and their offsets (S,)."""
+    n_dims = model.manifest.adaptation.dims
+    trained = model.trained
+    blank_D = model.prior({})
+    states_SD = np.empty((len(records), n_dims), dtype=np.float32)
+    offset_S = np.empty(len(records), dtype=np.float32)
+    for start in range(0, len(records), _USERS_AT_ONCE):
+        block = slice(start, start + _USERS_AT_ONCE)
+        supports = [_support(model, record) for record in records[block]]
+        prior_KD = np.repeat(blank_D[None], len(supports), axis=0)
+        steps = model.manifest.adaptation.steps
+        inner = model.bundle.inner_catalogue
+        states_KP = adapt(model.bundle.graphs, prior_KD, supports, steps, *inner)
+        states_SD[block] = states_KP[:, :n_dims]
+        offset_S[block] = log_totals(states_SD[block], *trained)
+    return states_SD, offset_S
+
+
+def _support(model: ServingModel, record: Record) -> Any:
+    evidence = weigh([_Judged(*other) for other in record["others"]], model.manifest.dataset.rules)
+    rows = [(model.catalogue.trained_row(e.item_id), e) for e in evidence]
+    known = [(row, e) for row, e in rows if row is not None]
+    return gather(model.catalogue, known[-model.manifest.adaptation.max_support :])[1]

@@ -1,0 +1,202 @@
+"""Who counts for an item: the first users, once each, on every kind of Redis, until erased."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from recsvc.errors import InvalidInputError, StateUnavailableError
+from recsvc.state import changes, item_supports
+from recsvc.state.events import Event
+from recsvc.state.item_supports import MAX_USERS, SupportChange, UserRecord
+from recsvc.state.keys import erasure_key, item_support_key
+from recsvc.state.store import StateStore
+from tests.recsvc.state.conftest import TEST_SETTINGS, Backend
+
+pytestmark = pytest.mark.anyio
+
+ADA, BOB = "ada:{x}", "bob"
+
+
+def record(user_id: str, item_id: str = "new", **fields: Any) -> UserRecord:
+    """A record of which only these fields matter."""
+    return UserRecord(item_id, user_id, {"others": [], **fields})
+
+
+async def records_of(store: StateStore, item_id: str = "new") -> list[dict[str, Any]]:
+    """What is kept of an item, in order."""
+    _, found = await store.item_supports.read([item_id])
+    return list(found[item_id].records) if item_id in found else []
+
+
+async def test_records_come_back_in_order(store: StateStore) -> None:
+    """Of one user the first one counts; the count stands as it was at the item's first one."""
+    await store.put_items({"new": {}})
+    assert await store.item_supports.put(5, [record(BOB, n=0)]) == [True]
+    assert await store.item_supports.put(2, [record(ADA, n=1), record(BOB, n=2)]) == [True, True]
+    positives, found = await store.item_supports.read(["new", "other"])
+    assert positives == await store.item_supports.positives() == 7
+    assert list(found) == ["new"]
+    assert found["new"].change == SupportChange(first=5, number=2, users=2)
+    assert [r["n"] for r in found["new"].records] == [0, 1]
+
+
+async def test_only_the_first_users_count(store: StateStore) -> None:
+    """Beyond the bound nobody is added, in any number of calls; who is there may go."""
+    await store.put_items({"new": {}})
+    many = [record(f"user-{n}", n=n) for n in range(MAX_USERS + 200)]
+    assert all(await store.item_supports.put(len(many), many))
+    assert [r["n"] for r in await records_of(store)] == list(range(MAX_USERS))
+    await store.item_supports.put(0, [UserRecord("new", "user-3", None), record("late", n=-1)])
+    assert [r["n"] for r in await records_of(store)][-1] == -1
+    assert len(await records_of(store)) == MAX_USERS
+
+
+async def test_an_item_must_be_known(store: StateStore) -> None:
+    """Neither put nor of a bundle: refused for now. Hidden: likewise. Of a bundle: taken."""
+    await store.put_items({"hidden": None, "put": {}})
+    rows = [record(ADA, i) for i in ("nowhere", "hidden", "put")]
+    rows.append(UserRecord("bundled", ADA, {}, of_bundle=True))
+    assert await store.item_supports.put(1, rows) == [False, False, True, True]
+    assert (await store.item_supports.snapshot())[1].keys() == {"put", "bundled"}
+
+
+async def test_changes_reach_a_reader_without_naming_users(
+    store: StateStore, backend: Backend
+) -> None:
+    """A tail sees what changed; neither stream nor table holds a user's id."""
+    await store.put_items({"new": {}, "x": {}})
+    position, found = await store.item_supports.snapshot()
+    assert found == {}
+    await store.item_supports.put(3, [record(ADA), record(BOB), record(BOB), record(BOB, "x")])
+    expected = {"new": SupportChange(3, 2, 2), "x": SupportChange(3, 3, 1)}
+    position, found = await store.item_supports.changes(position, 0)
+    assert found == expected
+    assert await store.item_supports.snapshot() == (position, expected)
+    await store.item_supports.put(0, [UserRecord("x", BOB, None), UserRecord("x", ADA, None)])
+    assert (await store.item_supports.changes(position, 0))[1] == {"x": SupportChange(3, 4, 0)}
+    for key, command in (("{items}:supported", "HGETALL"), ("{items}:supports", "XRANGE")):
+        bounds = ("-", "+") if command == "XRANGE" else ()
+        for server in backend.servers:
+            with server.client() as client:
+                if key.encode() in client.keys("*"):
+                    assert ADA not in repr(client.execute_command(command, key, *bounds))
+
+
+async def test_a_reader_that_missed_changes_gets_all_items(
+    store: StateStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the bounded stream no longer holds the next change, every item comes instead."""
+    monkeypatch.setattr(item_supports, "_STREAM_CHANGES", 3)
+    monkeypatch.setattr(changes, "_CHANGES_A_READ", 2)
+    ids = {f"item-{n}" for n in range(9)}
+    await store.put_items({i: {} for i in ids})
+    position, _ = await store.item_supports.snapshot()
+    await store.item_supports.put(1, [record(ADA, i) for i in sorted(ids)])
+    later, found = await store.item_supports.changes(position, 0)
+    assert found.keys() == ids
+    assert later == (await store.item_supports.snapshot())[0]
+
+
+async def test_racing_writers_count_a_user_once(backend: Backend, store: StateStore) -> None:
+    """Two processes write the same users at once: each is there once, the count is the sum."""
+    await store.put_items({"new": {}})
+    other = StateStore.open(backend.url, TEST_SETTINGS)
+    calls = [
+        writer.item_supports.put(1, [record(f"user-{n % 10}")])
+        for n in range(40)
+        for writer in (store, other)
+    ]
+    await asyncio.gather(*calls)
+    await other.close()
+    positives, found = await store.item_supports.read(["new"])
+    assert (positives, found["new"].change.users, len(found["new"].records)) == (80, 10, 10)
+
+
+async def test_an_item_whose_support_is_gone_starts_anew(
+    backend: Backend, store: StateStore
+) -> None:
+    """Expired or evicted, it has no support; its exposure counts from the next first one."""
+    await store.put_items({"new": {}})
+    await store.item_supports.put(10, [record(ADA)])
+    key = item_support_key(b"new")
+    assert 0 < backend.ttl(key) <= TEST_SETTINGS.state_ttl_s
+    for server in backend.servers:
+        with server.client() as client:
+            if key in client.keys("*"):
+                client.delete(key)
+    assert await store.item_supports.read(["new"]) == (10, {})
+    assert (await store.item_supports.snapshot())[1] == {}
+    await store.item_supports.put(5, [record(BOB)])
+    _, found = await store.item_supports.read(["new"])
+    assert (found["new"].change.first, found["new"].change.users) == (15, 1)
+
+
+async def test_nothing_of_an_erased_user_is_left(store: StateStore, backend: Backend) -> None:
+    """No key, field or stream holds the id; nor does a writer that read before bring it back."""
+    ids = [f"item-{n}" for n in range(1_200)]
+    await store.put_items({i: {} for i in ids})
+    await store.append([Event(ADA, "item-1", None, None, 1, "e1")])
+    await store.item_supports.put(1, [record(u, i) for u in (ADA, BOB) for i in ids])
+    export = await store.export_user(ADA)
+    assert export is not None
+    assert export["item_supports"]["item-7"] == {"others": []}
+    assert len(export["item_supports"]) == len(ids)
+    position, _ = await store.item_supports.snapshot()
+    assert await store.erase_user(ADA) > len(ids)
+    assert await store.item_supports.put(0, [record(ADA, "item-1")]) == [False]
+    assert ADA.encode() not in backend.dump()
+    assert await store.export_user(ADA) is None
+    _, found = await store.item_supports.changes(position, 0)
+    assert {change.users for change in found.values()} == {1}
+    assert 0 < backend.ttl(erasure_key(ADA.encode())) <= item_supports.ERASURE_S
+
+
+async def test_records_without_a_user_are_exported_and_erased(
+    store: StateStore, backend: Backend
+) -> None:
+    """A user whose own keys have expired is still found where they count for items."""
+    await store.put_items({"new": {}})
+    await store.item_supports.put(1, [record(ADA)])
+    export = await store.export_user(ADA)
+    assert export is not None
+    assert (export["events"], export["item_supports"]) == ([], {"new": {"others": []}})
+    assert await store.erase_user(ADA) == 1
+    assert ADA.encode() not in backend.dump()
+
+
+async def test_a_merged_user_counts_no_more(store: StateStore, backend: Backend) -> None:
+    """The source's records go and are named; who asks again is told nothing twice."""
+    await store.put_items({"a": {}, "b": {}})
+    await store.append([Event(ADA, "a", None, None, 1, "e1")])
+    await store.item_supports.put(2, [record(ADA, "a"), record(ADA, "b"), record(BOB, "a")])
+    merged = await store.merge_users(BOB, ADA)
+    assert sorted(merged.items) == ["a", "b"]
+    _, found = await store.item_supports.read(["a", "b"])
+    assert {i: s.change.users for i, s in found.items()} == {"a": 1}
+    assert (await store.merge_users(BOB, ADA)).items == ()
+    keys = {key for key in backend.stored_keys() if key.startswith(b"{items}:i:")}
+    assert ADA.encode() not in b"".join(repr(k).encode() for k in keys)
+
+
+@pytest.mark.parametrize("wrong", [record("", "new"), record(ADA, "x" * 257)])
+async def test_a_wrong_id_is_refused(store: StateStore, wrong: UserRecord) -> None:
+    """Ids are checked before anything is written."""
+    with pytest.raises(InvalidInputError):
+        await store.item_supports.put(1, [wrong])
+    assert await store.item_supports.positives() == 0
+
+
+async def test_what_is_left_is_not_called_erased(
+    store: StateStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An erasure looks again, and fails where a record is still there."""
+    await store.put_items({"new": {}})
+    await store.item_supports.put(1, [record(ADA)])
+
+    async def nothing(_: bytes) -> list[str]:
+        return []
+
+    monkeypatch.setattr(store.item_supports, "forget", nothing)
+    with pytest.raises(StateUnavailableError, match="left"):
+        await store.erase_user(ADA)
