@@ -58,6 +58,7 @@ class ItemRecorder:
         self._settled: set[int] = set()
         """Hashes of (user, item) whose record is as it should be."""
         self._wake = asyncio.Event()
+        self._writing = asyncio.Lock()
 
     def note_events(self, events: Sequence[Event], repeated: Iterable[Event]) -> None:
         """Take durable events into account, repeated ones too: an earlier attempt may have failed.
@@ -123,15 +124,19 @@ class ItemRecorder:
             StateUnavailableError: users wait for the next time; a count may be lost.
         """
         self._wake.clear()
-        while self._pending or self._positives:
-            users = list(self._pending)[:_USERS_AT_ONCE]
-            batch = {user_id: self._pending.pop(user_id) for user_id in users}
-            try:
-                await self._write(batch)
-            except StateUnavailableError:
-                for user_id, item_ids in batch.items():
-                    self._pending.setdefault(user_id, set()).update(item_ids)
-                raise
+        async with self._writing:
+            while self._pending or self._positives:
+                await self._write_some()
+
+    async def _write_some(self) -> None:
+        users = list(self._pending)[:_USERS_AT_ONCE]
+        batch = {user_id: self._pending.pop(user_id) for user_id in users}
+        try:
+            await self._write(batch)
+        except StateUnavailableError:
+            for user_id, item_ids in batch.items():
+                self._pending.setdefault(user_id, set()).update(item_ids)
+            raise
 
     async def _write(self, batch: Mapping[str, set[str]]) -> None:
         model = self._adapting()
