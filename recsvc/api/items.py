@@ -20,7 +20,9 @@ router = APIRouter(tags=["items"], route_class=ServiceRoute)
     responses=guarded(400, 413),
 )
 async def put_item(request: Request, item_id: ItemIdPath, body: ItemIn) -> ItemsOut:
-    """Replaces its features. A trained item keeps the vector it learned."""
+    """Replaces its features. A trained item keeps the vector it learned; any other moves with its
+    first interactions from what they say.
+    """
     here = context(request)
     features = check_features("features", body.features, here.settings)
     return _changed(await here.recommender.put_items({item_id: features}))

@@ -11,7 +11,7 @@ When a write raises, whether it happened is unknown; repeating it with the same 
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -20,6 +20,7 @@ from recsvc.errors import PartitionMismatchError, StateUnavailableError
 from recsvc.settings import Settings
 from recsvc.state import merging, personal_data
 from recsvc.state.api_keys import ApiKeys
+from recsvc.state.batches import EVENTS_A_CALL, batches
 from recsvc.state.breaker import Breaker
 from recsvc.state.connection import Argument, Connection, ScriptCall
 from recsvc.state.events import AppendResult, Event, UserSnapshot, by_user, dump_event, load_event
@@ -28,9 +29,6 @@ from recsvc.state.items import Features, RunTimeItems
 from recsvc.state.keys import PARTITIONS_KEY, UserKeys, encode_id, user_keys
 from recsvc.state.scripts import load_script
 from recsvc.telemetry import Metrics
-
-_EVENTS_A_CALL = 500
-_USERS_A_CALL = 100
 
 
 class StateStore:
@@ -120,7 +118,7 @@ class StateStore:
         )
         calls: list[ScriptCall] = []
         chunks: list[list[Event]] = []
-        for user_id, chunk in by_user(events, _EVENTS_A_CALL):
+        for user_id, chunk in by_user(events, EVENTS_A_CALL):
             user = encode_id("user_id", user_id)
             keys = self._keys(user)
             args: list[Argument] = [user, *limits]
@@ -130,7 +128,7 @@ class StateStore:
             calls.append(((keys.log, keys.support, keys.meta, keys.state, keys.seen), args))
         await self.start()
         replies: list[list[int]] = []
-        for batch in _batches(calls):
+        for batch in batches(calls):
             replies += await self._writes.run_many(load_script("append"), batch)
         repeated = [
             chunk[place - 1]
@@ -263,17 +261,3 @@ class StateStore:
 
     def _keys(self, user: bytes) -> UserKeys:
         return user_keys(user, self._settings.partitions)
-
-
-def _batches(calls: Sequence[ScriptCall]) -> Iterator[list[ScriptCall]]:
-    """Calls that together hold a bounded number of users and of events."""
-    batch: list[ScriptCall] = []
-    size = 0
-    for call in calls:
-        if batch and (len(batch) >= _USERS_A_CALL or size + len(call[1]) > 3 * _EVENTS_A_CALL):
-            yield batch
-            batch, size = [], 0
-        batch.append(call)
-        size += len(call[1])
-    if batch:
-        yield batch
