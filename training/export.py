@@ -41,6 +41,8 @@ from recsvc.contract.word_files import write_words
 from training.errors import TrainingError
 from training.golden import golden_rows
 from training.inner_loop import InnerParameters, adapt
+from training.item_prior import ItemPrior
+from training.posterior import ItemAdaptation, PosteriorParameters, adapt_items
 
 _ORT_TYPES: dict[int, str] = {
     onnx.TensorProto.FLOAT: "tensor(float)",
@@ -65,13 +67,14 @@ class Exportable:
     user_features_BF: NDArray[np.float32]
     """A few encoded user rows, for golden rows."""
     user_prior_FD: NDArray[np.float32]
-    item_prior_FD: NDArray[np.float32]
-    """Vector, with the bias as a last column: (F, D + 1)."""
+    item_prior: ItemPrior
     inner: InnerParameters
     kernel: Kernel | None = None
     """Edges between trained items, and how they join the vector."""
     kernel_parameters: dict[str, NDArray[Any]] = field(default_factory=dict)
     """What made the edges."""
+    item_adaptation: ItemAdaptation | None = None
+    """How items follow their first interactions; None: they keep what their content says."""
     report: str | None = None
     """A page about the version, as HTML."""
 
@@ -128,16 +131,36 @@ class UserPrior(nn.Module):
         return prior_BD
 
 
-class ItemPrior(nn.Module):
-    """The item_prior graph: features to vector and bias of an item without interactions."""
+class AdaptItem(nn.Module):
+    """The adapt_item graph."""
 
-    def __init__(self, weight_FD: NDArray[np.float32]) -> None:
+    def __init__(self, parameters: PosteriorParameters) -> None:
         super().__init__()
-        self.register_buffer("weight_FD", torch.as_tensor(weight_FD))
+        for name, value in parameters._asdict().items():
+            self.register_buffer(name, value.detach().clone().cpu())
 
-    def forward(self, features_BF: Tensor) -> tuple[Tensor, Tensor]:
-        both = features_BF @ self.get_buffer("weight_FD")
-        return both[:, :-1], both[:, -1]
+    def forward(
+        self,
+        prior_vectors_BD: Tensor,
+        prior_bias_B: Tensor,
+        support_states_BSD: Tensor,
+        support_offset_BS: Tensor,
+        support_weight_BS: Tensor,
+        exposure_B: Tensor,
+        sample_states_MD: Tensor,
+        sample_offset_M: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        del support_offset_BS  # the same for every item, so no part of a gradient
+        adapted_BP = adapt_items(
+            torch.cat([prior_vectors_BD, prior_bias_B.unsqueeze(1)], dim=1),
+            support_states_BSD,
+            support_weight_BS,
+            exposure_B,
+            sample_states_MD,
+            sample_offset_M,
+            PosteriorParameters(*(self.get_buffer(n) for n in PosteriorParameters._fields)),
+        )
+        return adapted_BP[:, :-1], adapted_BP[:, -1]
 
 
 def export_graph(
@@ -226,8 +249,30 @@ def export_adapt_user(inner: InnerParameters, dims: int, path: Path) -> GraphSpe
     return export_graph(AdaptUser(inner), example, dynamic, ["state_BP"], path)
 
 
+def export_adapt_item(parameters: PosteriorParameters, path: Path) -> GraphSpec:
+    """Write adapt_item.onnx: batch, support size and number of sample users dynamic."""
+    dims = len(parameters.root_PP) - 1
+    b, s, m = Dim("B"), Dim("S"), Dim("M")
+    example = {
+        "prior_vectors_BD": torch.zeros(2, dims),
+        "prior_bias_B": torch.zeros(2),
+        "support_states_BSD": torch.zeros(2, 3, dims),
+        "support_offset_BS": torch.zeros(2, 3),
+        "support_weight_BS": torch.ones(2, 3),
+        "exposure_B": torch.full((2,), 9.0),
+        "sample_states_MD": torch.zeros(5, dims),
+        "sample_offset_M": torch.zeros(5),
+    }
+    sizes = {"B": b, "S": s, "M": m}
+    dynamic: dict[str, dict[int, Any]] = {
+        name: {i: sizes[c] for i, c in enumerate(name.rpartition("_")[2]) if c in sizes}
+        for name in example
+    }
+    return export_graph(AdaptItem(parameters), example, dynamic, ["vectors_BD", "bias_B"], path)
+
+
 def export_priors(
-    user_prior_FD: NDArray[np.float32], item_prior_FD: NDArray[np.float32], directory: Path
+    user_prior_FD: NDArray[np.float32], item_prior: ItemPrior, directory: Path
 ) -> dict[str, GraphSpec]:
     """Write user_prior.onnx and item_prior.onnx."""
     dynamic: dict[str, dict[int, Any]] = {"features_BF": {0: Dim("B")}}
@@ -240,8 +285,8 @@ def export_priors(
             directory / "user_prior.onnx",
         ),
         "item_prior": export_graph(
-            ItemPrior(item_prior_FD),
-            {"features_BF": torch.zeros(2, len(item_prior_FD))},
+            item_prior,
+            {"features_BF": torch.zeros(2, item_prior.features)},
             dynamic,
             ["vectors_BD", "bias_B"],
             directory / "item_prior.onnx",
@@ -277,6 +322,7 @@ def export_bundle(
             dataset=dataset,
             lineage=lineage,
             kernel=model.kernel_spec,
+            item_adaptation=None if model.item_adaptation is None else model.item_adaptation.spec,
         )
         return write_manifest(staging, manifest)
 
@@ -305,10 +351,15 @@ def staged(registry: Registry, version: str) -> Iterator[Path]:
 def _write_files(
     staging: Path, model: Exportable, adaptation: AdaptationSpec, metrics: dict[str, Any]
 ) -> dict[str, GraphSpec]:
-    graphs = export_priors(model.user_prior_FD, model.item_prior_FD, staging)
+    graphs = export_priors(model.user_prior_FD, model.item_prior, staging)
     graphs["adapt_user"] = export_adapt_user(
         model.inner, adaptation.dims, staging / "adapt_user.onnx"
     )
+    items = model.item_adaptation
+    if items is not None:
+        graphs["adapt_item"] = export_adapt_item(items.parameters, staging / "adapt_item.onnx")
+        np.save(staging / "sample_states.npy", items.sample_states_MD, allow_pickle=False)
+        np.save(staging / "sample_offset.npy", items.sample_offset_M, allow_pickle=False)
     np.save(staging / "item_vectors.npy", model.item_vectors_ND, allow_pickle=False)
     if adaptation.inner_vectors:
         np.save(staging / "inner_vectors.npy", model.inner_vectors_MD, allow_pickle=False)
@@ -326,13 +377,14 @@ def _write_files(
         model.user_features_BF,
         model.user_prior_FD,
         model.item_features_NF,
-        model.item_prior_FD,
+        model.item_prior,
         model.item_vectors_ND,
         model.item_bias_N,
         model.inner_vectors_MD,
         model.inner,
         adaptation.steps,
         model.kernel,
+        items,
     )
     with (staging / "golden.npz").open("wb") as stream:
         np.savez(stream, allow_pickle=False, **rows)

@@ -26,10 +26,12 @@ from recsvc.contract.manifest import AdaptationSpec, DatasetSpec, Lineage, Manif
 from recsvc.contract.registry import Registry, new_version
 from recsvc.contract.schema import FeatureSchema
 from training.checkpoint import Checkpoint
-from training.content import fill_missing, fit_content_prior
+from training.content import fill_missing
 from training.datasets import Dataset, encode, fit_schema
 from training.errors import DataError
 from training.export import Exportable, export_bundle
+from training.items.learn import LearnedItems, learn_items
+from training.items.states import MAX_SUPPORT, item_vectors
 from training.kernel.train import KernelConfig
 from training.methods import ColdUserData, minimum_positives
 from training.outer_loop import Progress, TrainConfig, Trained
@@ -40,7 +42,6 @@ from training.version_report import version_report
 SUPPORT_SIZES = (0, 1, 2, 3, 5, 10, 20)
 _VALIDATION_SHARE = 0.1
 _MAX_VALIDATION_USERS = 2000
-_MAX_SUPPORT = 50
 _GOLDEN_SOURCE_ROWS = 64
 
 
@@ -166,7 +167,8 @@ def fit(
     model = train_served(prepared.data, config, kernel, on_epoch, checkpoint)
     trained = model.trained
     spec = _dataset_spec(dataset, prepared)
-    lineage = _lineage(prepared, model, config, parent, notes or {})
+    items = learn_items(prepared.data, trained, model.rows_N, prepared.item_schema)
+    lineage = _lineage(prepared, model, items, config, parent, notes or {})
     facts = spec.model_dump(include={"name", "users", "items", "interactions", "positives"})
     report = version_report(model, prepared.data, facts | lineage.decisions)
     figures = validation_figures(model, prepared.data)
@@ -178,7 +180,7 @@ def fit(
         registry,
         new_version(now),
         now,
-        replace(exportable(dataset, prepared, model, config.seed), report=report),
+        replace(exportable(dataset, prepared, model, items), report=report),
         adaptation_spec(trained),
         spec,
         lineage,
@@ -206,6 +208,7 @@ def _checkpoint(
 def _lineage(
     prepared: Prepared,
     model: ServedModel,
+    items: LearnedItems,
     config: TrainConfig,
     parent: str | None,
     notes: Mapping[str, str],
@@ -214,6 +217,7 @@ def _lineage(
     own = {
         "shrinkage": f"strength {strength:g}: best on validation users",
         "item_item_kernel": model.decision,
+        "item_adaptation": items.decision,
     }
     return Lineage(
         code_version=package_version("recsvc"),
@@ -224,47 +228,39 @@ def _lineage(
     )
 
 
-def exportable(dataset: Dataset, prepared: Prepared, served: ServedModel, seed: int) -> Exportable:
+def exportable(
+    dataset: Dataset, prepared: Prepared, served: ServedModel, items: LearnedItems
+) -> Exportable:
     """Everything a bundle holds: trained items first, then those with content alone."""
     trained = served.trained
     model = trained.model
     data = prepared.data
+    vectors_MD, bias_M = item_vectors(trained)
     with torch.no_grad():
-        features = torch.as_tensor(trained.item_features.toarray())
-        vectors = model.item_vectors(features)
-        vectors_MD = vectors.numpy()
-        inner_MD = model.inner_vectors(vectors).numpy()
-    bias_M = model.bias_N.detach().numpy()
-    item_prior_FD = fill_missing(
-        fit_content_prior(
-            trained.item_features,
-            np.column_stack([vectors_MD, bias_M]),
-            data.train.counts()[trained.codes_M],
-            seed,
-        ),
-        prepared.item_schema,
-        _mean(trained.item_features),
-    )
+        inner_MD = model.inner_vectors(torch.as_tensor(vectors_MD)).numpy()
     user_prior_FD = fill_missing(
         model.user_prior.folded().numpy(), prepared.user_schema, _mean(data.train_features)
     )
     rest = np.setdiff1d(np.arange(dataset.n_items), trained.codes_M)
-    cold_ND = np.asarray(prepared.item_features[rest] @ item_prior_FD)
+    with torch.no_grad():
+        said = items.prior(torch.as_tensor(prepared.item_features[rest].toarray()))
+    cold_ND, cold_bias_N = (part.numpy() for part in said)
     order = np.concatenate([trained.codes_M, rest])
     head = slice(0, _GOLDEN_SOURCE_ROWS)
     return Exportable(
         item_ids=[dataset.item_ids[i] for i in order],
-        item_vectors_ND=np.concatenate([vectors_MD, cold_ND[:, :-1]]).astype(np.float32),
+        item_vectors_ND=np.concatenate([vectors_MD, cold_ND]).astype(np.float32),
         inner_vectors_MD=inner_MD,
-        item_bias_N=np.concatenate([bias_M, cold_ND[:, -1]]).astype(np.float32),
+        item_bias_N=np.concatenate([bias_M, cold_bias_N]).astype(np.float32),
         item_attributes=_attributes(dataset.items, order),
         item_features_NF=prepared.item_features[order[head]].toarray(),
         user_features_BF=data.train_features[head].toarray(),
         user_prior_FD=user_prior_FD,
-        item_prior_FD=item_prior_FD,
+        item_prior=items.prior,
         inner=model.inner,
         kernel=None if served.kernel is None else served.kernel.kernel,
         kernel_parameters={} if served.kernel is None else served.kernel.parameters,
+        item_adaptation=items.adaptation,
     )
 
 
@@ -278,7 +274,7 @@ def adaptation_spec(trained: Trained) -> AdaptationSpec:
         steps=c.steps,
         max_steps=c.steps,
         window=c.window,
-        max_support=max(_MAX_SUPPORT, c.window),
+        max_support=max(MAX_SUPPORT, c.window),
         catalogue="full",
         catalogue_items=len(trained.codes_M),
         inner_vectors=c.shifted,

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from recsvc.contract.pooling import Kernel, add_kernel
 from training.inner_loop import InnerParameters, adapt
+from training.item_prior import ItemPrior
 from training.metrics import top_items
+from training.posterior import ItemAdaptation, adapt_items
 from training.tasks import PADDING
 
 _USERS = 8
@@ -25,13 +27,14 @@ def golden_rows(
     user_features_BF: NDArray[np.float32],
     user_prior_FD: NDArray[np.float32],
     item_features_HF: NDArray[np.float32],
-    item_prior_FD: NDArray[np.float32],
+    item_prior: ItemPrior,
     vectors_ND: NDArray[np.float32],
     bias_N: NDArray[np.float32],
     inner_vectors_MD: NDArray[np.float32],
     inner: InnerParameters,
     steps: int,
     kernel: Kernel | None,
+    items: ItemAdaptation | None,
 ) -> dict[str, NDArray[Any]]:
     """Draw golden inputs and compute what the bundle must answer.
 
@@ -39,7 +42,7 @@ def golden_rows(
         user_features_BF: encoded users to draw from.
         user_prior_FD: map to priors.
         item_features_HF: encoded item rows, all used.
-        item_prior_FD: map to vector and bias.
+        item_prior: says vector and bias.
         vectors_ND: item vectors.
         bias_N: item biases.
         inner_vectors_MD: the first M items, which are trained, as the inner loop sees them;
@@ -47,6 +50,7 @@ def golden_rows(
         inner: parameters of the inner loop.
         steps: K.
         kernel: joins the scores behind the lists; None: the vector alone.
+        items: how items adapt; None: they do not, and no row is about it.
 
     Returns:
         The arrays of golden.npz. Supports have 0, 1, .. `_SUPPORT` rows, padding behind.
@@ -74,7 +78,9 @@ def golden_rows(
             torch.as_tensor(bias_N[:trained_items]),
             InnerParameters(*(p.detach().cpu() for p in inner)),
         ).numpy()
-    both_HD = item_features_HF @ item_prior_FD
+    with torch.no_grad():
+        said = item_prior(torch.as_tensor(item_features_HF))
+    prior_HD, bias_H = (part.numpy() for part in said)
     return {
         "user_features_GF": features_GF,
         "prior_GD": prior_GD,
@@ -85,8 +91,43 @@ def golden_rows(
         "state_GP": state_GP,
         "top_items_G10": golden_lists(state_GP, support_GS, vectors_ND, bias_N, kernel),
         "item_features_HF": item_features_HF,
-        "item_prior_vectors_HD": both_HD[:, :-1],
-        "item_prior_bias_H": both_HD[:, -1],
+        "item_prior_vectors_HD": prior_HD,
+        "item_prior_bias_H": bias_H,
+        **({} if items is None else _adapted_items(prior_HD, bias_H, items, rng)),
+    }
+
+
+def _adapted_items(
+    prior_HD: NDArray[np.float32],
+    bias_H: NDArray[np.float32],
+    items: ItemAdaptation,
+    rng: np.random.Generator,
+) -> dict[str, NDArray[Any]]:
+    """Items that 0, 1, .. `_SUPPORT` sample users took, as rows of golden.npz."""
+    size_H = np.arange(len(bias_H)) % (_SUPPORT + 1)
+    users_HS = rng.integers(0, len(items.sample_offset_M), (len(size_H), _SUPPORT))
+    weight_HS = (np.arange(_SUPPORT) < size_H[:, None]).astype(np.float32)
+    exposure_H = (size_H * 10.0 ** rng.uniform(0, 3, len(size_H))).astype(np.float32)
+    states_HSD = items.sample_states_MD[users_HS] * weight_HS[..., None]
+    with torch.no_grad():
+        adapted_HP = adapt_items(
+            torch.as_tensor(np.column_stack([prior_HD, bias_H])),
+            torch.as_tensor(states_HSD),
+            torch.as_tensor(weight_HS),
+            torch.as_tensor(exposure_H),
+            torch.as_tensor(items.sample_states_MD),
+            torch.as_tensor(items.sample_offset_M),
+            items.parameters,
+        ).numpy()
+    return {
+        "item_adapt_prior_vectors_HD": prior_HD,
+        "item_adapt_prior_bias_H": bias_H,
+        "item_adapt_states_HSD": states_HSD,
+        "item_adapt_offset_HS": items.sample_offset_M[users_HS] * weight_HS,
+        "item_adapt_weight_HS": weight_HS,
+        "item_adapt_exposure_H": exposure_H,
+        "item_adapt_vectors_HD": adapted_HP[:, :-1],
+        "item_adapt_bias_H": adapted_HP[:, -1],
     }
 
 

@@ -17,10 +17,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from recsvc.contract.schema import FeatureSchema
+from training.item_prior import BUMP_WIDTH, BUMPS
 
-_BUMPS = np.linspace(-4.0, 4.0, 33)
-_BUMP_WIDTH = 0.35
-"""Both in standard deviations of the column."""
 _TUNING_ROWS = 500
 _SAMPLES = 3
 _STEPS = 20
@@ -61,7 +59,7 @@ def expand(features: csr_matrix, schema: FeatureSchema) -> tuple[NDArray[np.floa
         values_RC = features[:, first : first + column.width].toarray().astype(np.float64)
         if column.kind in ("numeric", "datetime"):
             known_R1 = features[:, [flag]].toarray()
-            values_RC = known_R1 * np.exp(-0.5 * ((values_RC - _BUMPS) / _BUMP_WIDTH) ** 2)
+            values_RC = known_R1 * np.exp(-0.5 * ((values_RC - BUMPS) / BUMP_WIDTH) ** 2)
         # Word vectors say something else than tokens: beside tokens they are a block of their own.
         n_tokens = values_RC.shape[1] - len(column.centre)
         own = Block(column.name, slice(start, start + (n_tokens or len(column.centre))))

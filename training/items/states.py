@@ -1,0 +1,91 @@
+"""States of training users: what items adapt to.
+
+Knows nothing of items' content or of how items adapt.
+
+Shape legend: U users, M sample users, N item codes, I rows of the model, D dims, S support rows.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from training.algorithms.maml import adapted_states
+from training.outer_loop import Trained
+from training.tasks import Histories
+
+MAX_SUPPORT = 50
+"""Most recent positives of a user that make their state, as the service takes them."""
+SAMPLE_USERS = 1024
+_BLOCK_USERS = 256
+
+
+@dataclass(frozen=True)
+class UserStates:
+    """Adapted states, and what each user's chances are relative to."""
+
+    states_UD: NDArray[np.float32]
+    offset_U: NDArray[np.float32]
+    """Log of the summed exponentials of all trained items' scores."""
+
+    def take(self, users: NDArray[np.integer]) -> "UserStates":
+        """Those of some users."""
+        return UserStates(self.states_UD[users], self.offset_U[users])
+
+
+def item_vectors(trained: Trained) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Vectors (I, D) and biases (I,) of the trained items."""
+    with torch.no_grad():
+        vectors_ID = trained.model.item_vectors(torch.as_tensor(trained.item_features.toarray()))
+    return vectors_ID.numpy(), trained.model.bias_N.detach().numpy()
+
+
+def user_states(
+    trained: Trained, rows_N: NDArray[np.int64], histories: Histories, features: csr_matrix
+) -> UserStates:
+    """States from each user's most recent positives among the trained items.
+
+    Args:
+        trained: the model.
+        rows_N: row of every item code, -1 where it has none.
+        histories: over item codes.
+        features: (U, F) encoded users.
+    """
+    model = trained.model
+    vectors_ID = torch.as_tensor(item_vectors(trained)[0])
+    lengths_U = histories.lengths_U
+    recent = histories.prefix(np.maximum(lengths_U - MAX_SUPPORT, 0), lengths_U)
+    states, offsets = [], []
+    with torch.no_grad():
+        inner_ID = model.inner_vectors(vectors_ID)
+        for start in range(0, histories.n_users, _BLOCK_USERS):
+            users = np.arange(start, min(start + _BLOCK_USERS, histories.n_users))
+            codes_BS = recent.take(users).padded(MAX_SUPPORT)
+            rows_BS = np.where(codes_BS >= 0, rows_N[codes_BS], -1)
+            state_BD = adapted_states(
+                model,
+                torch.as_tensor(features[users].toarray(), dtype=torch.float32),
+                torch.as_tensor(rows_BS),
+                inner_ID,
+            )
+            states.append(state_BD)
+            offsets.append(torch.logsumexp(state_BD @ vectors_ID.T + model.bias_N, dim=1))
+    return UserStates(torch.cat(states).numpy(), torch.cat(offsets).numpy())
+
+
+def sample_by_events(
+    lengths_U: NDArray[np.integer], count: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """User rows, each as often as it has a share of all events; evenly spread, so little varies.
+
+    Args:
+        lengths_U: events of every user.
+        count: M.
+        rng: where the spread begins.
+    """
+    ends_U = np.cumsum(lengths_U)
+    at_M = (np.arange(count) + rng.random()) / count * ends_U[-1]
+    users_M: NDArray[np.int64] = np.searchsorted(ends_U, at_M, side="right").astype(np.int64)
+    return users_M
