@@ -30,6 +30,7 @@ from training.content import fill_missing
 from training.datasets import Dataset, encode, fit_schema
 from training.errors import DataError
 from training.export import Exportable, export_bundle
+from training.items.events import Events, positive_events
 from training.items.learn import LearnedItems, learn_items
 from training.items.states import MAX_SUPPORT, item_vectors
 from training.kernel.train import KernelConfig
@@ -55,6 +56,8 @@ class Prepared:
     item_features: csr_matrix
     """(N, F) of all item codes."""
     histories: Histories
+    train_users: NDArray[np.int64]
+    """User codes, rows as in `data.train`."""
     decisions: dict[str, str]
 
 
@@ -98,7 +101,9 @@ def prepare(dataset: Dataset, seed: int, held_out: NDArray[np.integer] | None = 
         f"{minimum_positives(window)} positives or more, held out for early stopping",
         **{f"data.{i}": guess for i, guess in enumerate(dataset.report.guesses)},
     }
-    return Prepared(data, user_schema, item_schema, item_features, histories, decisions)
+    return Prepared(
+        data, user_schema, item_schema, item_features, histories, train_users, decisions
+    )
 
 
 def _split(
@@ -167,7 +172,14 @@ def fit(
     model = train_served(prepared.data, config, kernel, on_epoch, checkpoint)
     trained = model.trained
     spec = _dataset_spec(dataset, prepared)
-    items = learn_items(prepared.data, trained, model.rows_N, prepared.item_schema)
+    items = learn_items(
+        prepared.data,
+        trained,
+        model.rows_N,
+        prepared.item_schema,
+        training_events(dataset, prepared),
+        config,
+    )
     lineage = _lineage(prepared, model, items, config, parent, notes or {})
     facts = spec.model_dump(include={"name", "users", "items", "interactions", "positives"})
     report = version_report(model, prepared.data, facts | lineage.decisions)
@@ -188,6 +200,15 @@ def fit(
     )
     checkpoint.remove()
     return Fitted(manifest, metrics, prepared.data, model)
+
+
+def training_events(dataset: Dataset, prepared: Prepared) -> Events:
+    """Positives of the training users in order of time, by their rows in `Prepared.data.train`."""
+    events = positive_events(dataset, np.random.default_rng([prepared.data.seed, 4]))
+    row_U = np.full(dataset.n_users, -1, dtype=np.int64)
+    row_U[prepared.train_users] = np.arange(len(prepared.train_users))
+    kept = events.take(row_U[events.user_E] >= 0)
+    return replace(kept, user_E=row_U[kept.user_E], n_users=len(prepared.train_users))
 
 
 def _checkpoint(

@@ -88,6 +88,22 @@ def test_nothing_but_versions_and_current_stays_behind(fitted: tuple[Fitted, Pat
     assert [p.name for p in registry.iterdir() if p.name.startswith(".")] == []
 
 
+def test_items_adapt_in_the_bundle(fitted: tuple[Fitted, Path]) -> None:
+    """The graph, its sample users and its golden rows are sealed, and the decision is named."""
+    manifest = fitted[0].manifest
+    spec = manifest.item_adaptation
+    assert spec is not None
+    assert "adapt_item" in manifest.graphs
+    assert "exposure_weight" in manifest.lineage.decisions["item_adaptation"]
+    directory = Registry(fitted[1]).open(manifest.version)
+    states_MD = np.load(directory / "sample_states.npy")
+    assert states_MD.shape == (spec.sample_users, manifest.adaptation.dims)
+    assert np.load(directory / "sample_offset.npy").shape == (spec.sample_users,)
+    assert {"sample_states.npy", "sample_offset.npy"} <= set(manifest.files)
+    golden = np.load(directory / "golden.npz")
+    assert golden["item_adapt_vectors_HD"].shape == golden["item_adapt_prior_vectors_HD"].shape
+
+
 def test_a_user_without_features_starts_where_the_average_user_starts(
     fitted: tuple[Fitted, Path], dataset: Dataset
 ) -> None:

@@ -1,34 +1,36 @@
-"""Learn how new items behave in a trained model's space.
+"""Learn how new items behave in the space of a served model.
 
-Knows nothing of files or of how the model was trained.
+Knows nothing of files. Some trained items play new: a second model is trained that never saw them,
+they get their first interactions back, and validation users' later interactions judge.
 
-Shape legend: U training users, M sample users, I trained items, P = D + 1.
+Shape legend: U training users, N item codes, H held-out items.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from recsvc.contract.schema import FeatureSchema
 from training.item_prior import ItemPrior
-from training.items.prior import fit_prior, score_root
-from training.items.states import (
-    MAX_SUPPORT,
-    SAMPLE_USERS,
-    item_vectors,
-    sample_by_events,
-    user_states,
-)
+from training.items.events import Events, Traffic, first_events
+from training.items.shared_space import ItemSettings, SharedSpace, choose_settings, shared_space
+from training.items.states import MAX_SUPPORT, user_states
+from training.items.task import ColdItemTask
+from training.items.tuning import TUNING_USERS
 from training.methods import ColdUserData
-from training.outer_loop import Trained
-from training.posterior import ItemAdaptation, PosteriorParameters
+from training.outer_loop import MetaTrainer, TrainConfig, Trained
+from training.posterior import ItemAdaptation
+from training.tasks import Histories
 
+SIZES = (0, 1, 3, 10)
+"""Support sizes that settings are judged by."""
 _LEAST = 20
 """Trained items and training users below which items keep what their content says."""
-_EXPOSURE_WEIGHT = 0.5
-"""Between the 0.3 and 0.7 that are best on ML-1M, where nothing better is known."""
+_LEAST_ITEMS = 40
+"""Held-out items, and _LEAST validation users who took one, below which nothing is chosen."""
+_HELD_OUT_SHARE = 0.2
+_MOST_ITEMS = 700
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,42 +44,132 @@ class LearnedItems:
 
 
 def learn_items(
-    data: ColdUserData, trained: Trained, rows_N: NDArray[np.int64], schema: FeatureSchema
+    data: ColdUserData,
+    trained: Trained,
+    rows_N: NDArray[np.int64],
+    schema: FeatureSchema,
+    events: Events,
+    config: TrainConfig,
 ) -> LearnedItems:
-    """Fit the content prior and what adapting needs.
+    """Fit the content prior and what adapting needs; choose settings on held-out items.
 
     Args:
-        data: what the model was trained on.
+        data: what the model was trained on, item features among it.
         trained: the model.
         rows_N: its row of every item code, -1 where it has none.
         schema: layout of the items' features.
+        events: of the training users, by their rows in `data.train`.
+        config: that the model was trained with.
     """
-    states = user_states(trained, rows_N, data.train, data.train_features)
-    rng = np.random.default_rng([data.seed, 5])
-    chosen_M = sample_by_events(data.train.lengths_U, SAMPLE_USERS, rng)
-    sample = states.take(chosen_M)
-    prior = fit_prior(
-        trained.item_features,
-        schema,
-        np.column_stack(item_vectors(trained)),
-        data.train.counts()[trained.codes_M],
-        score_root(sample.states_UD),
-        rng,
-    )
+    space = _space(data, trained, rows_N, schema, None)
     fewest = min(len(trained.codes_M), data.train.n_users)
     if fewest < _LEAST:
         reason = (
             f"none: {len(trained.codes_M)} trained items and {data.train.n_users} training users; "
             f"it takes {_LEAST} of each"
         )
-        return LearnedItems(prior.module(), None, reason)
-    parameters = PosteriorParameters(
-        root_PP=torch.as_tensor(prior.root_PP, dtype=torch.float32),
-        exposure_weight=torch.tensor(_EXPOSURE_WEIGHT),
-        first_event=torch.tensor(1.0),
+        return LearnedItems(space.prior.module(), None, reason)
+    settings, reason = _choose(data, trained, space, schema, events, config)
+    adaptation = ItemAdaptation(
+        space.parameters(settings), space.sample.states_UD, space.sample.offset_U, MAX_SUPPORT
     )
     return LearnedItems(
-        prior.module(),
-        ItemAdaptation(parameters, sample.states_UD, sample.offset_U, MAX_SUPPORT),
-        f"posterior steps with exposure weight {_EXPOSURE_WEIGHT:g}, not chosen on this data",
+        space.prior.module(settings.scale, settings.offset),
+        None if reason.startswith("none") else adaptation,
+        reason,
     )
+
+
+def _choose(
+    data: ColdUserData,
+    trained: Trained,
+    space: SharedSpace,
+    schema: FeatureSchema,
+    events: Events,
+    config: TrainConfig,
+) -> tuple[ItemSettings, str]:
+    """Settings from held-out items, or the defaults, and why."""
+    default = ItemSettings()
+    rng = np.random.default_rng([data.seed, 13])
+    wanted = min(round(_HELD_OUT_SHARE * len(trained.codes_M)), _MOST_ITEMS)
+    held_H = np.sort(rng.choice(trained.codes_M, wanted, replace=False))
+    task = _task(data, held_H, events)
+    if len(held_H) < _LEAST_ITEMS or len(task.users_U) < _LEAST:
+        return default, (
+            f"{_words(default)}: not chosen on this data, for of {len(held_H)} items and "
+            f"{len(task.users_U)} validation users that could judge, {_LEAST_ITEMS} and {_LEAST} "
+            "are needed"
+        )
+    task = task.sample(TUNING_USERS, data.seed)
+    fewer = _without(data, held_H)
+    trainer = MetaTrainer(fewer, replace(config, max_epochs=trained.epochs))
+    fold = trainer.run()
+    known = _space(fewer, fold, trainer.rows_N, schema, space)
+    own = user_states(fold, trainer.rows_N, task.seen, data.validation_features[task.users_U])
+    settings, figures = choose_settings([known], [task], [own.states_UD], SIZES, default)
+    measured = (
+        f"mean of nDCG@10 over all items and among new ones "
+        f"{' '.join(f'{v:.4f}' for v in figures.values())} after {' '.join(map(str, figures))} "
+        f"interactions, on {len(held_H)} items that a second model never saw and "
+        f"{len(task.users_U)} validation users"
+    )
+    if np.mean([v for n, v in figures.items() if n > 0]) <= figures[0]:
+        return settings, f"none: what content says makes lists as good: {measured}"
+    return settings, f"{_words(settings)}: best of a search, {measured}"
+
+
+def _words(settings: ItemSettings) -> str:
+    values = {k: v for k, v in asdict(settings).items() if k != "from_first"}
+    return ", ".join(f"{name} {value:g}" for name, value in values.items())
+
+
+def _space(
+    data: ColdUserData,
+    trained: Trained,
+    rows_N: NDArray[np.int64],
+    schema: FeatureSchema,
+    like: SharedSpace | None,
+) -> SharedSpace:
+    assert data.item_features is not None, "fit always encodes items. This is a bug."
+    return shared_space(
+        trained,
+        rows_N,
+        data.train,
+        data.train_features,
+        data.item_features,
+        schema,
+        np.random.default_rng([data.seed, 5]),
+        None if like is None else like.prior.block_weights,
+    )
+
+
+def _task(data: ColdUserData, held_H: NDArray[np.int64], events: Events) -> ColdItemTask:
+    """Held-out items as new ones, to rank for validation users after their first window."""
+    held_N = np.zeros(data.n_items, dtype=np.bool_)
+    held_N[held_H] = True
+    of_held_E = held_N[events.item_E]
+    clock = Traffic(events.take(~of_held_E))
+    supports = first_events(events.take(of_held_E), held_H, clock, SIZES[-1])
+    everyone = data.validation
+    start_U = np.minimum(data.window, everyone.lengths_U // 2)
+    seen = everyone.prefix(np.zeros_like(start_U), start_U)
+    query = everyone.prefix(start_U, everyone.lengths_U)
+    users_U = np.unique(query.user_E[held_N[query.item_E]])
+    return ColdItemTask(
+        supports, users_U, seen.take(users_U), query.take(users_U), data.candidates_N
+    )
+
+
+def _without(data: ColdUserData, held_H: NDArray[np.int64]) -> ColdUserData:
+    """The same data without some items."""
+    kept_N = data.candidates_N.copy()
+    kept_N[held_H] = False
+    train, validation = (_only(h, kept_N) for h in (data.train, data.validation))
+    return replace(data, train=train, validation=validation, candidates_N=train.counts() > 0)
+
+
+def _only(histories: Histories, kept_N: NDArray[np.bool_]) -> Histories:
+    kept_E = kept_N[histories.item_E]
+    counts_U = np.bincount(histories.user_E[kept_E], minlength=histories.n_users)
+    indptr = np.concatenate([[0], np.cumsum(counts_U)]).astype(np.int64)
+    return Histories(indptr, histories.item_E[kept_E], histories.n_items)

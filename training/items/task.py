@@ -44,6 +44,8 @@ class ItemSupports:
     traffic_IS: NDArray[np.float32] | None
     """Visits of all users from the first of the data until each row's interaction; None where
     the data has no time. A visit is a user's day. Padding repeats the row before it."""
+    events_IS: NDArray[np.float32] | None = None
+    """The same in events of all users on warm items."""
 
     @property
     def sizes_I(self) -> NDArray[np.int64]:
@@ -65,15 +67,30 @@ class ItemSupports:
         share_I: NDArray[np.float64] = (self.traffic_IS[:, -1] - since_I) / np.float64(visits)
         return share_I
 
+    def events_met(self, *, from_first: bool) -> NDArray[np.float64]:
+        """Events that an item has met up to its last row, its own included, (I,).
+
+        Without support, and without time, they are not known: 0.
+
+        Args:
+            from_first: count from the item's first interaction, not from the first of the data.
+        """
+        if self.events_IS is None or self.events_IS.shape[1] == 0:
+            return np.zeros(len(self.items_I))
+        since_I = self.events_IS[:, 0] if from_first else 0.0
+        return np.asarray(self.events_IS[:, -1] - since_I + self.sizes_I, dtype=np.float64)
+
     def head(self, n: int) -> "ItemSupports":
         """The first n rows of every item."""
-        traffic = None if self.traffic_IS is None else self.traffic_IS[:, :n]
-        return ItemSupports(self.items_I, self.users_IS[:, :n], traffic)
+        return self._part((slice(None), slice(n)))
 
     def take(self, rows: NDArray[np.integer]) -> "ItemSupports":
         """The supports of some rows of `items_I`."""
-        traffic = None if self.traffic_IS is None else self.traffic_IS[rows]
-        return ItemSupports(self.items_I[rows], self.users_IS[rows], traffic)
+        return self._part((rows,))
+
+    def _part(self, index: tuple[Any, ...]) -> "ItemSupports":
+        counts = (None if c is None else c[index] for c in (self.traffic_IS, self.events_IS))
+        return ItemSupports(self.items_I[index[0]], self.users_IS[index], *counts)
 
 
 @dataclass(frozen=True)

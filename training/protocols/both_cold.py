@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from training.datasets import Dataset
 from training.errors import DataError
 from training.evaluate import Evaluation, Measures, MethodRun
+from training.items.events import Events, positive_events
 from training.items.task import VIEWS, ColdItemData, ColdItemTask, ItemMethod, measure
 from training.items.user_fold_in import choose_user_settings, ranker
 from training.protocols.cold_item import CODE, METHODS
@@ -28,10 +29,8 @@ from training.protocols.cold_item_split import (
     FOLDS,
     NESTED,
     SUPPORT_SIZES,
-    Events,
     data_and_task,
     joined,
-    positive_events,
     split_events,
 )
 from training.protocols.protocol import Request, run_methods

@@ -35,6 +35,7 @@ PROTOCOL = "cold-item"
 CODE = (
     "items/content.py",
     "items/embedding.py",
+    "items/events.py",
     "items/fold_in.py",
     "items/popularity.py",
     "items/space.py",
@@ -45,6 +46,12 @@ CODE = (
 
 
 def _ours() -> ItemMethod:
+    from training.items.shared import SharedItems
+
+    return SharedItems()
+
+
+def _least_squares() -> ItemMethod:
     from training.items.learned import AdaptedItems
 
     return AdaptedItems()
@@ -58,6 +65,7 @@ METHODS: tuple[MethodSpec[ItemMethod], ...] = (
     MethodSpec(
         "ridge+exp", lambda: ContentFoldIn("ridge+exp", "blocks", exposed=True), is_baseline=True
     ),
+    MethodSpec("posterior-als", _least_squares, is_baseline=False),
     MethodSpec("ours", _ours, is_baseline=False),
 )
 

@@ -14,9 +14,10 @@ from training.datasets import Dataset, load
 from training.errors import DataError, SettingError
 from training.evaluate import Evaluation
 from training.items.embedding import Embedding
+from training.items.events import Events
 from training.items.task import ColdItemData, ItemMethod, ItemSupports, measure
 from training.protocols.cold_item import METHODS, parse_split, run_cold_item, run_method
-from training.protocols.cold_item_split import ColdItemSplit, Events, split_cold_items
+from training.protocols.cold_item_split import ColdItemSplit, split_cold_items
 from training.protocols.protocol import Request
 from training.protocols.registry import MethodSpec
 
