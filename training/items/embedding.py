@@ -5,7 +5,8 @@ Knows nothing of how vectors came about.
 Shape legend: U users, B users of a block, N items, D dims.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -13,6 +14,10 @@ from numpy.typing import NDArray
 
 _LEAST_NORM = 0.05
 """Of a user vector, in units of the mean: below, a power of it would run away."""
+
+
+FoldIn = Callable[[NDArray[np.float32], NDArray[np.int32]], NDArray[np.float32]]
+"""(items_ND, support_BS of item codes) -> users_BD."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +36,9 @@ class Embedding:
     """tau."""
     norm_power: float = 0.0
     """q."""
+    fold_in: FoldIn | None = None
+    """Vectors of new users from their items; there scores are log chances, and the last of an
+    item's dimensions is its bias. None: a least-squares fold-in fits."""
 
     @cached_property
     def mean_norm(self) -> float:
@@ -46,6 +54,14 @@ class Embedding:
             factor_B1 = self.scale * np.maximum(norms_B1, _LEAST_NORM) ** -self.norm_power
             scores_BN[:, self.cold_N] *= factor_B1.astype(np.float32)
         return scores_BN
+
+    def times(self, factor: float) -> "Embedding":
+        """The same with cold items' scores, or where scores are log chances these, scaled."""
+        if self.fold_in is None:
+            return replace(self, scale=self.scale * factor)
+        items_ND = self.items_ND.copy()
+        items_ND[self.cold_N, -1] += np.float32(np.log(factor))
+        return replace(self, items_ND=items_ND)
 
     def rank(self, users_B: NDArray[np.integer]) -> NDArray[np.float32]:
         """Scores for warm users by their codes; a `Ranker`."""

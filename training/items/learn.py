@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from recsvc.contract.schema import FeatureSchema
 from training.item_prior import ItemPrior
+from training.items.choose import choose_settings
 from training.items.events import Events, Traffic, first_events
-from training.items.shared_space import ItemSettings, SharedSpace, choose_settings, shared_space
+from training.items.shared_space import ItemSettings, SharedSpace, shared_space
 from training.items.states import MAX_SUPPORT, user_states
 from training.items.task import ColdItemTask
 from training.items.tuning import TUNING_USERS

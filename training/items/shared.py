@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_matrix
 
+from training.items.choose import choose_settings
 from training.items.embedding import Embedding
-from training.items.shared_space import ItemSettings, SharedSpace, choose_settings, shared_space
+from training.items.shared_space import ItemSettings, SharedSpace, shared_space
 from training.items.task import ColdItemData, ItemSupports
 from training.items.tuning import TUNING_USERS
 from training.methods import ColdUserData, minimum_positives

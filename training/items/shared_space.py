@@ -6,8 +6,8 @@ Shape legend: U users, M sample users, N item codes, I new items, S support rows
 (vector and bias).
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from recsvc.contract.schema import FeatureSchema
-from training.baselines.search import search
+from training.inner_loop import adapt
 from training.items.embedding import Embedding
 from training.items.prior import FittedPrior, fit_prior, score_root
 from training.items.states import (
@@ -25,7 +25,7 @@ from training.items.states import (
     sample_by_events,
     user_states,
 )
-from training.items.task import ColdItemTask, ItemSupports, measure, quality
+from training.items.task import ItemSupports
 from training.outer_loop import Trained
 from training.posterior import PosteriorParameters, adapt_items
 from training.tasks import PADDING, Histories
@@ -52,19 +52,11 @@ class ItemSettings:
     """1: exposure counts from an item's first interaction; 0: from the first of the data."""
 
 
-AXES: Mapping[str, Sequence[float]] = {
-    "scale": (0.7, 1.0, 1.4, 2.0, 2.8),
-    "offset": (-2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0),
-    "exposure_weight": (0.125, 0.18, 0.25, 0.35, 0.5, 0.7, 1.0),
-    "spread": (0.5, 0.7, 1.0, 1.4),
-}
-"""Settings that are searched."""
-
-
 @dataclass(frozen=True, eq=False)
 class SharedSpace:
     """Users, trained items, and what content says of every item."""
 
+    trained: Trained
     states: UserStates
     """Of all users by code, from their training interactions."""
     sample: UserStates
@@ -113,7 +105,37 @@ class SharedSpace:
         cold_N[supports.items_I] = True
         states_UD = self.states.states_UD
         ones_U1 = np.ones((len(states_UD), 1), dtype=np.float32)
-        return Embedding(np.concatenate([states_UD, ones_U1], axis=1), theta_NP, cold_N)
+        users_UP = np.concatenate([states_UD, ones_U1], axis=1)
+        return Embedding(users_UP, theta_NP, cold_N, fold_in=self.fold_in)
+
+    def fold_in(
+        self, items_NP: NDArray[np.float32], support_BS: NDArray[np.int32]
+    ) -> NDArray[np.float32]:
+        """States of users without features from items that are trained or adapted, then a 1."""
+        model = self.trained.model
+        with torch.no_grad():
+            theta_BSP = torch.as_tensor(items_NP[np.maximum(support_BS, 0)])
+            catalogue_MP = torch.as_tensor(self.theta_NP[self.trained.codes_M])
+            weight_BS = torch.as_tensor((support_BS != PADDING).astype(np.float32))
+            state_BD = adapt(
+                prior_BD=model.user_prior(nobody(len(support_BS), model.config.user_features)),
+                support_vectors_BSD=theta_BSP[:, :, :-1],
+                support_bias_BS=theta_BSP[:, :, -1],
+                support_label_BS=torch.ones_like(weight_BS),
+                support_weight_BS=weight_BS,
+                steps=torch.tensor(model.config.steps),
+                catalogue_vectors_MD=catalogue_MP[:, :-1],
+                catalogue_bias_M=catalogue_MP[:, -1],
+                parameters=model.inner,
+            )
+        return torch.cat([state_BD, torch.ones(len(state_BD), 1)], dim=1).numpy()
+
+
+def nobody(users: int, features: int) -> torch.Tensor:
+    """Encoded rows of users who say nothing: the intercept alone, (B, F)."""
+    rows_BF = torch.zeros(users, features)
+    rows_BF[:, 0] = 1.0
+    return rows_BF
 
 
 def shared_space(
@@ -153,7 +175,7 @@ def shared_space(
         rng,
         block_weights,
     )
-    return SharedSpace(states, sample, theta_NP, prior, said_of(prior, item_features))
+    return SharedSpace(trained, states, sample, theta_NP, prior, said_of(prior, item_features))
 
 
 def said_of(prior: FittedPrior, features: csr_matrix) -> NDArray[np.float32]:
@@ -166,61 +188,3 @@ def said_of(prior: FittedPrior, features: csr_matrix) -> NDArray[np.float32]:
             vectors_BD, bias_B = module(rows.float())
             parts.append(torch.cat([vectors_BD, bias_B.unsqueeze(1)], dim=1))
     return torch.cat(parts).numpy()
-
-
-def choose_settings(
-    spaces: Sequence[SharedSpace],
-    tasks: Sequence[ColdItemTask],
-    users: Sequence[NDArray[np.float32] | None],
-    sizes: Sequence[int],
-    start: ItemSettings,
-) -> tuple[ItemSettings, dict[int, float]]:
-    """The settings that rank best for held-out items, and their `quality` by support size.
-
-    Args:
-        spaces: one a fold, of models that never saw the fold's items.
-        tasks: the folds' items.
-        users: states of the users to rank for, in the order of the task; None: they are known to
-            the space.
-        sizes: support sizes to judge by, all alike.
-        start: where the search begins; `from_first` stays as it is.
-    """
-
-    def figures(settings: ItemSettings) -> dict[int, float]:
-        return {
-            n: float(
-                np.mean(
-                    [
-                        _quality(space, task, own, n, settings)
-                        for space, task, own in zip(spaces, tasks, users, strict=True)
-                    ]
-                )
-            )
-            for n in sizes
-        }
-
-    def figure(values: Mapping[str, float]) -> float:
-        return float(np.mean(list(figures(replace(start, **values)).values())))
-
-    begin = {name: value for name, value in asdict(start).items() if name in AXES}
-    axes = {name: sorted({*values, begin[name]}) for name, values in AXES.items()}
-    chosen = replace(start, **search(axes, (begin,), figure)[0])
-    return chosen, figures(chosen)
-
-
-def _quality(
-    space: SharedSpace,
-    task: ColdItemTask,
-    own_UD: NDArray[np.float32] | None,
-    n: int,
-    settings: ItemSettings,
-) -> float:
-    embedding = space.embedding(task.supports.head(n), settings)
-    if own_UD is None:
-        return quality(measure("items", embedding.rank, task, n))
-
-    def rank(users_B: NDArray[np.integer]) -> NDArray[np.float32]:
-        states_BD = own_UD[np.searchsorted(task.users_U, users_B)]
-        return embedding.scores(np.column_stack([states_BD, np.ones(len(users_B))]).astype("f4"))
-
-    return quality(measure("items", rank, task, n))

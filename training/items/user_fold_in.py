@@ -5,16 +5,15 @@ warm users, the user's vector u solves
 
     (V'V + a Σ v_s v_s' + λ g I) u = (a + 1) Σ v_s + (V'V + λ g I) m
 
-where g is the mean diagonal of V'V: without support the user is the average one. Scores of cold
-items are scaled once more: a new user asks for warm items far more often than a known one, who has
-most of them already. λ, a and the scale are chosen for each support size of the items on validation
-users.
+where g is the mean diagonal of V'V: without support the user is the average one. A space with a
+fold-in of its own uses that. Scores of cold items are scaled once more: a new user asks for warm
+items far more often than a known one, who has most of them already. λ, a and the scale are chosen
+for each support size of the items on validation users.
 
 Shape legend: B users, S support rows, U warm users, N items, D dims.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +46,8 @@ def folded_users(
         support_BS: item codes, `PADDING` where there are fewer.
         settings: strength and weight.
     """
+    if embedding.fold_in is not None:
+        return embedding.fold_in(embedding.items_ND, support_BS)
     items_ND = embedding.items_ND.astype(np.float64)
     users_UD = embedding.users_UD[np.linalg.norm(embedding.users_UD, axis=1) > 0]
     mean_D = users_UD.mean(axis=0).astype(np.float64)
@@ -64,7 +65,7 @@ def ranker(
 ) -> Ranker:
     """Scores for the cold users of a task, folded in from their supports."""
     vectors_UD = folded_users(embedding, support_US, settings)
-    scaled = replace(embedding, scale=embedding.scale * settings["scale"])
+    scaled = embedding.times(settings["scale"])
 
     def rank(users_B: NDArray[np.integer]) -> NDArray[np.float32]:
         return scaled.scores(vectors_UD[np.searchsorted(task.users_U, users_B)])
@@ -86,6 +87,9 @@ def choose_user_settings(
         ]
         return float(np.mean(figures))
 
-    found = [search(_AXES, (start,), figure)[0] for start in _STARTS]
+    own = any(e.fold_in is not None for e in embeddings)
+    starts = _STARTS[:1] if own else _STARTS
+    axes = _AXES if not own else {**{k: [v] for k, v in starts[0].items()}, "scale": _AXES["scale"]}
+    found = [search(axes, (start,), figure)[0] for start in starts]
     chosen = max(found, key=figure)
     return chosen, figure(chosen)

@@ -82,12 +82,13 @@ def test_folding_in_solves_its_equation_and_starts_at_the_average() -> None:
 
 def test_taste_is_carried_from_cold_items_to_the_list(shop: Dataset) -> None:
     """Who reads content knows a cold user's taste from cold items; popularity does not."""
-    specs = [s for s in METHODS if s.name in ("support-popularity", "ridge")]
+    specs = [s for s in METHODS if s.name in ("support-popularity", "ridge", "ours")]
     found = run_both_cold(Request(shop, (0,), resamples=200), specs)
-    reader = found.row("ridge", "all", "ndcg@10")
     plain = found.row("support-popularity", "all", "ndcg@10")
-    assert [c.n for c in reader] == [0, 1, 3, 5, 10]
-    assert all(a.mean > b.mean + 0.1 for a, b in zip(reader, plain, strict=True))
+    for name in ("ridge", "ours"):
+        reader = found.row(name, "all", "ndcg@10")
+        assert [c.n for c in reader] == [0, 1, 3, 5, 10]
+        assert all(a.mean > b.mean + 0.1 for a, b in zip(reader, plain, strict=True))
     assert found.settings == {"user_support": USER_SUPPORT}
 
 
