@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 
 from recsvc.contract.schema import FeatureSchema
 from training.item_prior import ItemPrior
-from training.items.choose import choose_settings
+from training.items.choose import calibrated_offset, choose_settings
 from training.items.events import Events, Traffic, first_events
 from training.items.shared_space import ItemSettings, SharedSpace, shared_space
 from training.items.states import MAX_SUPPORT, user_states
 from training.items.task import ColdItemTask
-from training.items.tuning import TUNING_USERS
 from training.methods import ColdUserData
 from training.outer_loop import MetaTrainer, TrainConfig, Trained
 from training.posterior import ItemAdaptation
@@ -32,6 +31,7 @@ _LEAST_ITEMS = 40
 """Held-out items, and _LEAST validation users who took one, below which nothing is chosen."""
 _HELD_OUT_SHARE = 0.2
 _MOST_ITEMS = 700
+_MOST_USERS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,29 +94,41 @@ def _choose(
     rng = np.random.default_rng([data.seed, 13])
     wanted = min(round(_HELD_OUT_SHARE * len(trained.codes_M)), _MOST_ITEMS)
     held_H = np.sort(rng.choice(trained.codes_M, wanted, replace=False))
-    task = _task(data, held_H, events)
-    if len(held_H) < _LEAST_ITEMS or len(task.users_U) < _LEAST:
+    everyone = _task(data, held_H, events).sample(_MOST_USERS, data.seed)
+    judges = _takers(everyone)
+    if len(held_H) < _LEAST_ITEMS or len(judges) < _LEAST:
         return default, (
             f"{_words(default)}: not chosen on this data, for of {len(held_H)} items and "
-            f"{len(task.users_U)} validation users that could judge, {_LEAST_ITEMS} and {_LEAST} "
+            f"{len(judges)} validation users that could judge, {_LEAST_ITEMS} and {_LEAST} "
             "are needed"
         )
-    task = task.sample(TUNING_USERS, data.seed)
     fewer = _without(data, held_H)
     trainer = MetaTrainer(fewer, replace(config, max_epochs=trained.epochs))
     fold = trainer.run()
     known = _space(fewer, fold, trainer.rows_N, schema, space)
-    own = user_states(fold, trainer.rows_N, task.seen, data.validation_features[task.users_U])
-    settings, figures = choose_settings([known], [task], [own.states_UD], SIZES, default)
+    features = data.validation_features[everyone.users_U]
+    states_UD = user_states(fold, trainer.rows_N, everyone.seen, features).states_UD
+    offset = calibrated_offset(known, everyone, states_UD, default)
+    settings, figures = choose_settings(
+        [known],
+        [_part(everyone, judges)],
+        [states_UD[judges]],
+        SIZES,
+        replace(default, offset=offset),
+        ("exposure_weight", "spread"),
+    )
     measured = (
         f"mean of nDCG@10 over all items and among new ones "
         f"{' '.join(f'{v:.4f}' for v in figures.values())} after {' '.join(map(str, figures))} "
         f"interactions, on {len(held_H)} items that a second model never saw and "
-        f"{len(task.users_U)} validation users"
+        f"{len(judges)} validation users"
     )
     if np.mean([v for n, v in figures.items() if n > 0]) <= figures[0]:
         return settings, f"none: what content says makes lists as good: {measured}"
-    return settings, f"{_words(settings)}: best of a search, {measured}"
+    return settings, (
+        f"{_words(settings)}: the offset gives new items the share that users ask for, the rest is "
+        f"best of a search, {measured}"
+    )
 
 
 def _words(settings: ItemSettings) -> str:
@@ -155,9 +167,20 @@ def _task(data: ColdUserData, held_H: NDArray[np.int64], events: Events) -> Cold
     start_U = np.minimum(data.window, everyone.lengths_U // 2)
     seen = everyone.prefix(np.zeros_like(start_U), start_U)
     query = everyone.prefix(start_U, everyone.lengths_U)
-    users_U = np.unique(query.user_E[held_N[query.item_E]])
+    users_U = np.flatnonzero(query.lengths_U > 0)
     return ColdItemTask(
         supports, users_U, seen.take(users_U), query.take(users_U), data.candidates_N
+    )
+
+
+def _takers(task: ColdItemTask) -> NDArray[np.int64]:
+    """Rows of the users who ask for a new item."""
+    return np.unique(task.query.user_E[task.cold_N[task.query.item_E]])
+
+
+def _part(task: ColdItemTask, rows: NDArray[np.int64]) -> ColdItemTask:
+    return replace(
+        task, users_U=task.users_U[rows], seen=task.seen.take(rows), query=task.query.take(rows)
     )
 
 

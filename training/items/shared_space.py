@@ -44,7 +44,7 @@ class ItemSettings:
     offset: float = 0.0
     """Added to every new item's bias: how much more they are asked for than trained items that a
     user has not taken so far."""
-    exposure_weight: float = 0.5
+    exposure_weight: float = 1.0
     """See `PosteriorParameters`."""
     spread: float = 1.0
     """How unsure the bias is, beside what leave-one-out errors say."""
