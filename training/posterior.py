@@ -6,7 +6,7 @@ An event of a user with state u takes item i with the chance exp(u . v_i + b_i -
 log of the summed exponentials of all trained items' scores. So an item with theta = (v, b), which
 n users x_s = (u_s, 1) took while all users together had E events, has the log posterior
 
-    sum_s w_s x_s . theta - (E - 1) c mean_m exp(x_m . theta - o_m)
+    sum_s w_s x_s . theta - (E - 1 + e) c mean_m exp(x_m . theta - o_m)
         - log mean_m exp(x_m . theta - o_m) - 1/2 (theta - theta_0)' C^-1 (theta - theta_0)
 
 with m over sample users, drawn by their share of the events, and C the covariance of what content
@@ -47,6 +47,9 @@ class PosteriorParameters(NamedTuple):
     exposure_weight: Tensor
     """c, a scalar: how much an event of somebody else's counts; below 1 where events come in
     bursts, and where trained items are known too well to their own users."""
+    burst: Tensor
+    """e, a count of events added to every known exposure: first interactions come in bursts (many
+    users at once go through the same list), which look like popularity."""
     first_event: Tensor
     """A scalar: 1 where exposure counts from the item's first event, which then says nothing of
     how often the item is taken; 0 where it counts from a time that the item had no part in."""
@@ -103,7 +106,7 @@ def adapt_items(
     chance_BM = torch.exp(base_BM.clamp(max=_HIGHEST))
     later_B1 = (taken_B1 - first_B1).clamp(min=0.0)
     known_B1 = exposure_B.unsqueeze(1)
-    met_B1 = parameters.exposure_weight * (known_B1 - first_B1).clamp(min=0.0)
+    met_B1 = parameters.exposure_weight * ((known_B1 - first_B1).clamp(min=0.0) + parameters.burst)
     usual_B1 = later_B1 / chance_BM.mean(dim=1, keepdim=True).clamp(min=1e-20)
     met_B1 = torch.where(known_B1 > 0, met_B1, usual_B1) / sample_offset_M.shape[0]
 

@@ -48,6 +48,7 @@ def adapt_one_item(
     offset_M: Array,
     root_PP: Array,
     exposure_weight: float,
+    burst: float,
     first_event: float,
 ) -> Array:
     """The posterior of one item by three Newton steps, each of three conjugate-gradient steps."""
@@ -61,7 +62,7 @@ def adapt_one_item(
     first = first_event * min(taken, 1.0)
     later = taken - first
     if exposure > 0:
-        met = exposure_weight * max(exposure - first, 0.0)
+        met = exposure_weight * (max(exposure - first, 0.0) + burst)
     else:
         met = later / np.exp(base_M).mean()
     expected, variance = met * np.exp(base_M).mean(), float(root_PP[-1] @ root_PP[-1])

@@ -22,7 +22,10 @@ def parameters() -> PosteriorParameters:
     rng = np.random.default_rng(0)
     root_PP = np.tril(rng.normal(size=(D + 1, D + 1)) * 0.2) + 0.5 * np.eye(D + 1)
     return PosteriorParameters(
-        torch.as_tensor(root_PP, dtype=torch.float32), torch.tensor(0.6), torch.tensor(1.0)
+        torch.as_tensor(root_PP, dtype=torch.float32),
+        torch.tensor(0.6),
+        torch.tensor(30.0),
+        torch.tensor(1.0),
     )
 
 
@@ -77,6 +80,7 @@ def test_three_implementations_agree(
                 wide[0],
                 float(wide[1]),
                 float(wide[2]),
+                float(wide[3]),
             )
             for i in range(b)
         ]

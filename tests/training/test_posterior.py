@@ -13,11 +13,15 @@ from training.posterior import PosteriorParameters, adapt_items
 D, M = 3, 60
 
 
-def parameters(spread: float = 0.5, weight: float = 1.0, first: float = 1.0) -> PosteriorParameters:
+def parameters(
+    spread: float = 0.5, weight: float = 1.0, first: float = 1.0, burst: float = 0.0
+) -> PosteriorParameters:
     generator = torch.Generator().manual_seed(5)
     root_PP = torch.tril(torch.randn(D + 1, D + 1, generator=generator) * 0.2 * spread)
     root_PP = root_PP + spread * torch.eye(D + 1)
-    return PosteriorParameters(root_PP, torch.tensor(weight), torch.tensor(first))
+    return PosteriorParameters(
+        root_PP, torch.tensor(weight), torch.tensor(burst), torch.tensor(first)
+    )
 
 
 def inputs(items: int = 4, rows: int = 5, seed: int = 0) -> dict[str, Any]:
@@ -44,7 +48,9 @@ def log_posterior(theta_P: Tensor, at: dict[str, Any], i: int, p: PosteriorParam
     weight_S = at["support_weight_BS"][i].double()
     first = float(p.first_event) * float(weight_S.sum().clamp(max=1.0))
     mean = torch.exp(sample_MP @ theta_P - at["sample_offset_M"].double()).mean()
-    met = (at["exposure_B"][i].double() - first).clamp(min=0.0) * p.exposure_weight.double()
+    met = (
+        (at["exposure_B"][i].double() - first).clamp(min=0.0) + p.burst
+    ) * p.exposure_weight.double()
     z_P = torch.linalg.solve(p.root_PP.double(), theta_P - at["prior_BP"][i].double())
     gain = (weight_S * (support_SP @ theta_P)).sum()
     value: Tensor = gain - met * mean - first * torch.log(mean) - 0.5 * (z_P**2).sum()
@@ -137,6 +143,15 @@ def test_when_the_first_event_came_does_not_matter() -> None:
     at["exposure_B"][:] = 1.0
     moved_P = adapt_items(**at, parameters=parameters())[0] - at["prior_BP"][0]
     assert float(moved_P.abs().max()) < 1e-4
+
+
+def test_a_burst_does_not_look_like_popularity() -> None:
+    """Three interactions in a row raise an item less where bursts are expected."""
+    at = inputs(items=1, rows=3)
+    at["support_weight_BS"][:] = 1.0
+    at["exposure_B"][:] = 3.0
+    calm, wary = (adapt_items(**at, parameters=parameters(burst=b))[0, -1] for b in (0.0, 300.0))
+    assert float(wary) < float(calm) - 0.1
 
 
 def test_unknown_exposure_keeps_the_level() -> None:

@@ -115,7 +115,7 @@ def _choose(
         [states_UD[judges]],
         SIZES,
         replace(default, offset=offset),
-        ("exposure_weight", "spread"),
+        ("exposure_weight", "burst", "spread"),
     )
     measured = (
         f"mean of nDCG@10 over all items and among new ones "

@@ -46,6 +46,8 @@ class ItemSettings:
     user has not taken so far."""
     exposure_weight: float = 1.0
     """See `PosteriorParameters`."""
+    burst: float = 100.0
+    """See `PosteriorParameters`, in events."""
     spread: float = 1.0
     """How unsure the bias is, beside what leave-one-out errors say."""
     from_first: float = 1.0
@@ -73,6 +75,7 @@ class SharedSpace:
         return PosteriorParameters(
             root_PP=torch.as_tensor(root_PP, dtype=torch.float32),
             exposure_weight=torch.tensor(settings.exposure_weight),
+            burst=torch.tensor(settings.burst),
             first_event=torch.tensor(settings.from_first),
         )
 
