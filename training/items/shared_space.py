@@ -115,20 +115,21 @@ class SharedSpace:
         self, items_NP: NDArray[np.float32], support_BS: NDArray[np.int32]
     ) -> NDArray[np.float32]:
         """States of users without features from items that are trained or adapted, then a 1."""
-        model = self.trained.model
+        model, codes_M = self.trained.model, self.trained.codes_M
         with torch.no_grad():
-            theta_BSP = torch.as_tensor(items_NP[np.maximum(support_BS, 0)])
-            catalogue_MP = torch.as_tensor(self.theta_NP[self.trained.codes_M])
+            vectors_ND = torch.as_tensor(items_NP[:, :-1].copy())  # new items as they are scored
+            vectors_ND[codes_M] = model.inner_vectors(torch.as_tensor(self.theta_NP[codes_M, :-1]))
+            item_BS = np.maximum(support_BS, 0)
             weight_BS = torch.as_tensor((support_BS != PADDING).astype(np.float32))
             state_BD = adapt(
                 prior_BD=model.user_prior(nobody(len(support_BS), model.config.user_features)),
-                support_vectors_BSD=theta_BSP[:, :, :-1],
-                support_bias_BS=theta_BSP[:, :, -1],
+                support_vectors_BSD=vectors_ND[item_BS],
+                support_bias_BS=torch.as_tensor(items_NP[item_BS, -1]),
                 support_label_BS=torch.ones_like(weight_BS),
                 support_weight_BS=weight_BS,
                 steps=torch.tensor(model.config.steps),
-                catalogue_vectors_MD=catalogue_MP[:, :-1],
-                catalogue_bias_M=catalogue_MP[:, -1],
+                catalogue_vectors_MD=vectors_ND[codes_M],
+                catalogue_bias_M=model.bias_N,
                 parameters=model.inner,
             )
         return torch.cat([state_BD, torch.ones(len(state_BD), 1)], dim=1).numpy()
