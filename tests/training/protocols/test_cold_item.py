@@ -182,9 +182,9 @@ def run_all(shop: Dataset, names: tuple[str, ...], **options: str) -> Evaluation
 
 def test_content_and_support_find_the_taste(shop: Dataset) -> None:
     """Whoever reads content knows each cold item's taste, at every size; popularity does not."""
-    found = run_all(shop, ("support-popularity", "ridge+exp", "ours"))
+    found = run_all(shop, ("support-popularity", "ridge+exp", "posterior-als", "ours"))
     knows_nothing = found.row("support-popularity", "cold", "ndcg@10")
-    for name in ("ridge+exp", "ours"):
+    for name in ("ridge+exp", "posterior-als", "ours"):
         cells = found.row(name, "cold", "ndcg@10")
         assert [c.n for c in cells] == [0, 1, 3, 5, 10]
         for cell, other in zip(cells, knows_nothing, strict=True):
