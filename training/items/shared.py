@@ -31,7 +31,7 @@ FOLDS = 2
 _VALIDATION_SHARE = 0.1
 _VALIDATION_USERS = 300
 _SIZES = (0, 1, 2, 3, 5, 10, 20)
-_START = ItemSettings(scale=1.4, offset=0.5, exposure_weight=0.35)
+_START = ItemSettings(scale=1.4, offset=0.5, exposure_weight=0.35, burst=0.0)
 
 
 class SharedItems:
