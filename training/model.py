@@ -129,13 +129,13 @@ class ColdStartModel(nn.Module):
 
 
 def shrinkage(window: int, strength: float) -> Tensor:
-    """gamma_n = n^2 / (n^2 + strength) for n = 0 .. window: how far a small support is trusted.
+    """gamma_n = n / (n + strength) for n = 0 .. window: how far a small support is trusted.
 
     One click is over-trusted by vectors that were trained on the very users that training adapts,
     so part of the step is taken back; strength 0 takes back nothing.
     """
     size_W = torch.arange(window + 1, dtype=torch.float32)
-    gamma_W = size_W**2 / (size_W**2 + strength).clamp(min=1e-12)
+    gamma_W = size_W / (size_W + strength).clamp(min=1e-12)
     gamma_W[0] = 0.0
     return gamma_W
 

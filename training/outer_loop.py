@@ -28,11 +28,14 @@ from training.tasks import Histories, draw_episodes, representative_users
 
 Device = Literal["auto", "cpu", "cuda"]
 
-_SHRINKAGE_STRENGTHS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+_SHRINKAGE_STRENGTHS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 _MIN_STEPS = 16
 """An epoch takes at least so many steps: small data sets are passed several times."""
 _MAX_STEPS = 64
 """An epoch takes at most so many steps: of a large data set it sees a random part."""
+_PRIOR_USERS = 3_500
+_MOST_PRIOR_DECAY = 8.0
+"""In units of `TrainConfig.prior_decay`."""
 _LOGIT_CELLS = 6_000_000
 """Largest B x N of one batch: bounds the memory of a step at about 0.4 GB."""
 
@@ -53,7 +56,8 @@ class TrainConfig:
     tower_decay: float = 2.0
     """Weight decay of the content tower."""
     prior_decay: float = 1.0
-    """Weight decay of the user prior."""
+    """Weight decay of the user prior with 3,500 users to learn from, and with more; with fewer it
+    grows as their number falls, as the data say less against the decay's pull."""
     batch_users: int = 256
     max_epochs: int = 60
     patience_epochs: int = 10
@@ -173,11 +177,12 @@ class MetaTrainer:
     def _parameter_groups(self) -> list[dict[str, Any]]:
         m, c = self.model, self.config
         inner = [m.rate_KD, m.size_rate_KW, m.decay_K]
+        fewer = float(np.clip(_PRIOR_USERS / len(self.eligible_U), 1.0, _MOST_PRIOR_DECAY))
         return [
             {"params": [m.item_id_ND], "weight_decay": c.item_decay},
             {"params": [m.inner_shift_ND], "weight_decay": c.shift_decay},
             {"params": list(m.item_tower.parameters()), "weight_decay": c.tower_decay},
-            {"params": list(m.user_prior.parameters()), "weight_decay": c.prior_decay},
+            {"params": list(m.user_prior.parameters()), "weight_decay": c.prior_decay * fewer},
             {"params": [m.bias_N, *inner], "weight_decay": 0.0},
         ]
 
