@@ -13,7 +13,8 @@ with m over sample users, drawn by their share of the events, and C the covarian
 leaves open. Exposure counts from the first event: when that one came says nothing, only whose it
 was, and that is the term with the logarithm. The posterior is concave. With theta = theta_0 + L z
 and L L' = C it is climbed in z by a few Newton steps, each solved by a few conjugate-gradient
-steps; no matrix of an item's own is ever formed.
+steps; no matrix of an item's own is ever formed. A bias that lifts the item above the popular ones
+among the trained items is cut to their level.
 
 Shape legend: B items, S support rows, M sample users, D dims, P = D + 1 (vector and bias).
 """
@@ -53,6 +54,9 @@ class PosteriorParameters(NamedTuple):
     first_event: Tensor
     """A scalar: 1 where exposure counts from the item's first event, which then says nothing of
     how often the item is taken; 0 where it counts from a time that the item had no part in."""
+    ceiling: Tensor
+    """Log of the mean chance over sample users that no interaction lifts an item above: where
+    nothing else goes on, ten users who all take one item say little of how popular it will be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +132,16 @@ def adapt_items(
         step_BP = _solve(curvature, gradient_BP)
         farthest_B1 = (step_BP @ sample_MP.T).abs().amax(dim=1, keepdim=True)
         z_BP = z_BP + step_BP * (_FARTHEST / farthest_B1.clamp(min=1e-9)).clamp(max=1.0)
-    return prior_BP + z_BP @ parameters.root_PP.T
+    adapted_BP = prior_BP + z_BP @ parameters.root_PP.T
+    before_B, after_B = _log_mean(base_BM), _log_mean(base_BM + z_BP @ sample_MP.T)
+    excess_B = (after_B - torch.maximum(before_B, parameters.ceiling)).clamp(min=0.0)
+    return torch.cat([adapted_BP[:, :-1], adapted_BP[:, -1:] - excess_B.unsqueeze(1)], dim=1)
+
+
+def _log_mean(log_chance_BM: Tensor) -> Tensor:
+    """Log of the mean chance over the sample users, (B,)."""
+    chance_BM = torch.exp(log_chance_BM.clamp(max=_HIGHEST))
+    return chance_BM.mean(dim=1).clamp(min=1e-30).log()
 
 
 def _level(later_B1: Tensor, expected_B1: Tensor, root_P: Tensor) -> Tensor:

@@ -50,6 +50,7 @@ def adapt_one_item(
     exposure_weight: float,
     burst: float,
     first_event: float,
+    ceiling: float,
 ) -> Array:
     """The posterior of one item by three Newton steps, each of three conjugate-gradient steps."""
     x_MP = np.column_stack([sample_MD, np.ones(len(sample_MD))])
@@ -87,4 +88,8 @@ def adapt_one_item(
             residual_P = residual_P - length * (curvature_PP @ way_P)
             way_P = residual_P + residual_P @ residual_P / max(energy, 1e-20) * way_P
         z_P = z_P + step_P * min(1.0, 1.5 / max(np.abs(basis_MP @ step_P).max(), 1e-9))
-    return np.asarray(prior_P + root_PP @ z_P)
+    before = np.log(np.exp(base_M).mean())
+    after = np.log(np.exp(base_M + basis_MP @ z_P).mean())
+    adapted_P = np.asarray(prior_P + root_PP @ z_P)
+    adapted_P[-1] -= max(after - max(before, ceiling), 0.0)
+    return adapted_P

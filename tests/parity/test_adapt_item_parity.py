@@ -26,6 +26,7 @@ def parameters() -> PosteriorParameters:
         torch.tensor(0.6),
         torch.tensor(30.0),
         torch.tensor(1.0),
+        torch.tensor(-4.0),
     )
 
 
@@ -81,6 +82,7 @@ def test_three_implementations_agree(
                 float(wide[1]),
                 float(wide[2]),
                 float(wide[3]),
+                float(wide[4]),
             )
             for i in range(b)
         ]

@@ -14,13 +14,21 @@ D, M = 3, 60
 
 
 def parameters(
-    spread: float = 0.5, weight: float = 1.0, first: float = 1.0, burst: float = 0.0
+    spread: float = 0.5,
+    weight: float = 1.0,
+    first: float = 1.0,
+    burst: float = 0.0,
+    ceiling: float = 10.0,
 ) -> PosteriorParameters:
     generator = torch.Generator().manual_seed(5)
     root_PP = torch.tril(torch.randn(D + 1, D + 1, generator=generator) * 0.2 * spread)
     root_PP = root_PP + spread * torch.eye(D + 1)
     return PosteriorParameters(
-        root_PP, torch.tensor(weight), torch.tensor(burst), torch.tensor(first)
+        root_PP,
+        torch.tensor(weight),
+        torch.tensor(burst),
+        torch.tensor(first),
+        torch.tensor(ceiling),
     )
 
 
@@ -69,6 +77,30 @@ def test_the_gradient_is_that_of_the_formula(first: float, monkeypatch: pytest.M
         start_P = at["prior_BP"][i].double().requires_grad_()
         (at_start_P,) = torch.autograd.grad(log_posterior(start_P, at, i, p), start_P)
         assert at_found_P.norm() < 1e-4 * at_start_P.norm()
+
+
+def test_no_interaction_lifts_an_item_above_the_ceiling() -> None:
+    """Where nothing else goes on an item ends at the popular items' level, its vector as it was."""
+    at = inputs() | {"exposure_B": torch.full((4,), 5.0), "support_weight_BS": torch.ones(4, 5)}
+    at["prior_BP"][:, -1] -= 6.0
+    free_BP = adapt_items(**at, parameters=parameters())
+    free_B, prior_B = _log_chances(free_BP, at), _log_chances(at["prior_BP"], at)
+    level = float(free_B.median())
+    assert (prior_B < level).all()
+    cut_BP = adapt_items(**at, parameters=parameters(ceiling=level))
+    torch.testing.assert_close(_log_chances(cut_BP, at), free_B.clamp(max=level))
+    assert torch.equal(cut_BP[:, :-1], free_BP[:, :-1])
+
+
+def test_an_item_whose_content_puts_it_above_the_ceiling_stays_there() -> None:
+    """The ceiling holds back interactions, not content."""
+    at = inputs() | {"exposure_B": torch.zeros(4), "support_weight_BS": torch.zeros(4, 5)}
+    assert torch.equal(adapt_items(**at, parameters=parameters(ceiling=-50.0)), at["prior_BP"])
+
+
+def _log_chances(theta_BP: Tensor, at: dict[str, Any]) -> Tensor:
+    score_BM = theta_BP[:, :-1] @ at["sample_states_MD"].T + theta_BP[:, -1:]
+    return torch.exp(score_BM - at["sample_offset_M"]).mean(dim=1).log()
 
 
 def test_few_steps_come_close() -> None:

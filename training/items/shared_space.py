@@ -8,6 +8,7 @@ Shape legend: U users, M sample users, N item codes, I new items, S support rows
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -31,6 +32,7 @@ from training.posterior import PosteriorParameters, adapt_items
 from training.tasks import PADDING, Histories
 
 _BLOCK_ITEMS = 1024
+_POPULAR = 0.002
 _UNKNOWN_BIAS = -30.0
 """Of items that the model never saw and that are not new either."""
 
@@ -68,6 +70,14 @@ class SharedSpace:
     prior_NP: NDArray[np.float32]
     """Of every item code, not calibrated."""
 
+    @cached_property
+    def ceiling(self) -> float:
+        """Log of the mean chance over sample users that `_POPULAR` of the trained items exceed."""
+        theta_MP = self.theta_NP[self.trained.codes_M]
+        score_UM = self.sample.states_UD @ theta_MP[:, :-1].T + theta_MP[:, -1]
+        chance_M = np.exp(score_UM - self.sample.offset_U[:, None]).mean(axis=0)
+        return float(np.log(np.quantile(chance_M, 1.0 - _POPULAR)))
+
     def parameters(self, settings: ItemSettings) -> PosteriorParameters:
         """What adapting takes, by settings."""
         root_PP = self.prior.root_PP.copy()
@@ -77,6 +87,7 @@ class SharedSpace:
             exposure_weight=torch.tensor(settings.exposure_weight),
             burst=torch.tensor(settings.burst),
             first_event=torch.tensor(settings.from_first),
+            ceiling=torch.tensor(self.ceiling),
         )
 
     def adapted(self, supports: ItemSupports, settings: ItemSettings) -> NDArray[np.float32]:
