@@ -263,16 +263,14 @@ def exportable(
         model.user_prior.folded().numpy(), prepared.user_schema, _mean(data.train_features)
     )
     rest = np.setdiff1d(np.arange(dataset.n_items), trained.codes_M)
-    with torch.no_grad():
-        said = items.prior(torch.as_tensor(prepared.item_features[rest].toarray()))
-    cold_ND, cold_bias_N = (part.numpy() for part in said)
+    cold_NP = items.prior.of(prepared.item_features[rest])
     order = np.concatenate([trained.codes_M, rest])
     head = slice(0, _GOLDEN_SOURCE_ROWS)
     return Exportable(
         item_ids=[dataset.item_ids[i] for i in order],
-        item_vectors_ND=np.concatenate([vectors_MD, cold_ND]).astype(np.float32),
+        item_vectors_ND=np.concatenate([vectors_MD, cold_NP[:, :-1]]).astype(np.float32),
         inner_vectors_MD=inner_MD,
-        item_bias_N=np.concatenate([bias_M, cold_bias_N]).astype(np.float32),
+        item_bias_N=np.concatenate([bias_M, cold_NP[:, -1]]).astype(np.float32),
         item_attributes=_attributes(dataset.items, order),
         item_features_NF=prepared.item_features[order[head]].toarray(),
         user_features_BF=data.train_features[head].toarray(),

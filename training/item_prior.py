@@ -9,11 +9,13 @@ Shape legend: B items, F encoded positions, K numeric columns, J bumps, P = D + 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 from torch import Tensor, nn
 
 BUMPS = np.linspace(-4.0, 4.0, 33)
 """Centres, in standard deviations of the column."""
 BUMP_WIDTH = 0.35
+_BLOCK_ITEMS = 1024
 
 
 class ItemPrior(nn.Module):
@@ -44,6 +46,16 @@ class ItemPrior(nn.Module):
     def features(self) -> int:
         """F."""
         return int(self.get_buffer("weight_FP").shape[0])
+
+    def of(self, features: csr_matrix) -> NDArray[np.float32]:
+        """What the content of any number of items says, (B, P), a dense block at a time."""
+        parts = [np.zeros((0, self.get_buffer("weight_FP").shape[1]), dtype=np.float32)]
+        with torch.no_grad():
+            for start in range(0, features.shape[0], _BLOCK_ITEMS):
+                rows_BF = torch.as_tensor(features[start : start + _BLOCK_ITEMS].toarray())
+                vectors_BD, bias_B = self(rows_BF.float())
+                parts.append(torch.cat([vectors_BD, bias_B.unsqueeze(1)], dim=1).numpy())
+        return np.concatenate(parts)
 
     def forward(self, features_BF: Tensor) -> tuple[Tensor, Tensor]:
         """Vectors (B, D) and biases (B,)."""

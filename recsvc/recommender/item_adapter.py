@@ -30,6 +30,8 @@ POLL_S = 1.0
 ROUND_S = 0.1
 """Pause between two rounds: what changes meanwhile is adapted once."""
 RETRY_S = 0.5
+BRING_UP_S = 5.0
+"""Longest that a model waits for its items before it serves."""
 _ITEMS_AT_ONCE = 8
 
 _log = structlog.get_logger("recsvc.items")
@@ -111,15 +113,21 @@ class ItemAdapter:
             self._wake.set()
 
     async def bring_up(self, model: ServingModel) -> None:
-        """Adapt all items of a model that is to serve; without Redis it serves without that."""
+        """Adapt the items of a model that is to serve, as many as the time allows.
+
+        The rest follow once it serves (`install`), as they do without Redis or after an error.
+        """
         if model.manifest.item_adaptation is None:
             return
         try:
-            if self._position is None:
-                await self._catch_up()
-            await self._adapt(model, list(self.supports))
+            async with asyncio.timeout(BRING_UP_S):
+                if self._position is None:
+                    await self._catch_up()
+                await self._adapt(model, list(self.supports))
         except StateUnavailableError as exc:
             _log.warning("a model starts without its items' interactions", error=str(exc))
+        except TimeoutError:
+            _log.warning("a model starts before all of its items are adapted", after_s=BRING_UP_S)
 
     def install(self, model: ServingModel) -> None:
         """A model takes over: adapt what it missed."""

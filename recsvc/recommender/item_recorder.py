@@ -133,7 +133,7 @@ class ItemRecorder:
         batch = {user_id: self._pending.pop(user_id) for user_id in users}
         try:
             await self._write(batch)
-        except StateUnavailableError:
+        except BaseException:  # a stop in the middle too: the last flush writes what is left
             for user_id, item_ids in batch.items():
                 self._pending.setdefault(user_id, set()).update(item_ids)
             raise
@@ -148,8 +148,11 @@ class ItemRecorder:
         if len(self._settled) > MAX_SETTLED:
             self._settled.clear()
         for record, is_settled in zip(records, taken, strict=True):
+            pair = hash((record.user_id, record.item_id))
             if is_settled and record.record is not None:
-                self._settled.add(hash((record.user_id, record.item_id)))
+                self._settled.add(pair)
+            else:  # taken back, or refused: the next list looks again
+                self._settled.discard(pair)
         self._metrics.item_interactions.inc(sum(taken))
 
     async def _records(

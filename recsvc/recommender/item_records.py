@@ -84,12 +84,13 @@ def taken_item(
     assert spec is not None, "the model adapts no items. This is a bug."
     rules = model.manifest.dataset.rules
     heard = [
-        (record, weight)
+        record
         for record in records
-        if (weight := rules.weight(record["event"])) > 0 and rules.label(record["value"]) == 1.0
+        if rules.weight(record["event"]) > 0 and rules.label(record["value"]) == 1.0
     ][: spec.max_support]
-    states_SD, offset_S = _states(model, [record for record, _ in heard])
-    weight_S = np.asarray([weight for _, weight in heard], dtype=np.float32)
+    states_SD, offset_S = _states(model, heard)
+    # One each, whatever the event: exposure counts each event once, and so did training.
+    weight_S = np.ones(len(heard), dtype=np.float32)
     return TakenItem(prior[0], float(prior[1]), states_SD, offset_S, weight_S, exposure)
 
 

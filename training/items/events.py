@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.datasets import Dataset, labels
+from training.datasets import Dataset
 from training.items.task import ItemSupports
-from training.tasks import PADDING, Histories, positives
+from training.tasks import PADDING, Histories, positive_rows, positives
 
 _DAY_MS = 86_400_000
 
@@ -59,7 +59,7 @@ def positive_events(dataset: Dataset, rng: np.random.Generator) -> Events:
     if rows.timestamp_E is None:
         order = rng.permutation(len(user_E))
         return Events(user_E[order], item_E[order], None, dataset.n_users, dataset.n_items)
-    positive = labels(dataset) > 0
+    positive = positive_rows(dataset)
     key_E = rows.user_E[positive].astype(np.int64) * dataset.n_items + rows.item_E[positive]
     known, first = np.unique(key_E, return_index=True)
     at = first[np.searchsorted(known, user_E * dataset.n_items + item_E)]

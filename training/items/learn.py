@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsvc.contract.schema import FeatureSchema
+from training.errors import TrainingError
 from training.item_prior import ItemPrior
 from training.items.choose import calibrated_offset, choose_settings
 from training.items.events import Events, Traffic, first_events
@@ -103,8 +104,11 @@ def _choose(
             "are needed"
         )
     fewer = _without(data, held_H)
-    trainer = MetaTrainer(fewer, replace(config, max_epochs=trained.epochs))
-    fold = trainer.run()
+    try:
+        trainer = MetaTrainer(fewer, replace(config, max_epochs=trained.epochs))
+        fold = trainer.run()
+    except TrainingError as exc:  # the model that is served is trained already
+        return default, f"{_words(default)}: not chosen on this data: without some items, {exc}"
     known = _space(fewer, fold, trainer.rows_N, schema, space)
     features = data.validation_features[everyone.users_U]
     states_UD = user_states(fold, trainer.rows_N, everyone.seen, features).states_UD

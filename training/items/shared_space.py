@@ -31,7 +31,6 @@ from training.outer_loop import Trained
 from training.posterior import PosteriorParameters, adapt_items
 from training.tasks import PADDING, Histories
 
-_BLOCK_ITEMS = 1024
 _POPULAR = 0.002
 _UNKNOWN_BIAS = -30.0
 """Of items that the model never saw and that are not new either."""
@@ -73,7 +72,7 @@ class SharedSpace:
     @cached_property
     def ceiling(self) -> float:
         """Log of the mean chance over sample users that `_POPULAR` of the trained items exceed."""
-        theta_MP = self.theta_NP[self.trained.codes_M]
+        theta_MP = self.theta_NP[self.theta_NP[:, -1] > _UNKNOWN_BIAS]
         score_UM = self.sample.states_UD @ theta_MP[:, :-1].T + theta_MP[:, -1]
         chance_M = np.exp(score_UM - self.sample.offset_U[:, None]).mean(axis=0)
         return float(np.log(np.quantile(chance_M, 1.0 - _POPULAR)))
@@ -190,16 +189,4 @@ def shared_space(
         rng,
         block_weights,
     )
-    return SharedSpace(trained, states, sample, theta_NP, prior, said_of(prior, item_features))
-
-
-def said_of(prior: FittedPrior, features: csr_matrix) -> NDArray[np.float32]:
-    """What content says of items, not calibrated, (N, P)."""
-    module = prior.module()
-    parts = []
-    with torch.no_grad():
-        for start in range(0, features.shape[0], _BLOCK_ITEMS):
-            rows = torch.as_tensor(features[start : start + _BLOCK_ITEMS].toarray())
-            vectors_BD, bias_B = module(rows.float())
-            parts.append(torch.cat([vectors_BD, bias_B.unsqueeze(1)], dim=1))
-    return torch.cat(parts).numpy()
+    return SharedSpace(trained, states, sample, theta_NP, prior, prior.module().of(item_features))

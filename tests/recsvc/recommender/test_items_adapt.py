@@ -125,14 +125,15 @@ def assert_placed(found: tuple[list[float], float], right: tuple[list[float], fl
 
 
 async def test_an_item_lies_where_the_graph_puts_it(replica: Replica) -> None:
-    """States without the item, weights, the first users alone, and the rounded exposure."""
+    """States without the item, the first users alone, each of them once whatever the event weighs,
+    and the rounded exposure."""
     await replica.recommender.put_items({"new": {}})
     likes: list[tuple[list[str], float]] = []
     for n in range(MAX_SUPPORT + 2):
         others = [WHITE[n], WHITE[n + 1]] if n % 3 else [BLACK[n]]
         event = "buy" if n == 1 else None
         await replica.took(f"u{n}", *others, "new", event=event)
-        likes.append((others, 2.0 if n == 1 else 1.0))
+        likes.append((others, 1.0))
         await replica.until(lambda: replica.interactions() == min(len(likes), MAX_SUPPORT))
     await replica.took("somebody", *BLACK, *WHITE)
     positives = 6 * 2 + 4 + len(BLACK) + len(WHITE)
