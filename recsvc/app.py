@@ -22,6 +22,7 @@ from fastapi_offline import FastAPIOffline
 from prometheus_client.multiprocess import mark_process_dead
 
 from recsvc.api import (
+    bodies,
     events,
     health,
     items,
@@ -85,8 +86,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(module.router)
     routes.describe(app)
     app.add_middleware(middleware.RawPath)
-    app.add_middleware(middleware.BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(middleware.Admission, max_requests=settings.max_requests_in_flight)
+    app.add_middleware(
+        bodies.Bodies, max_bytes=settings.max_body_bytes, timeout_s=settings.receive_timeout_s
+    )
+    app.add_middleware(middleware.Ending)
     app.add_middleware(middleware.Stopwatch, metrics=metrics)
     return app
 

@@ -10,10 +10,13 @@ RecsvcError                        500
 │   ├── ItemNotFoundError
 │   ├── UserNotFoundError
 │   └── ModelNotFoundError
+├── RequestTimeoutError            408  the request did not come in time
 ├── ConflictError                  409  the request contradicts what is stored
 ├── PayloadTooLargeError           413  body or batch above its limit
+├── UnsupportedMediaTypeError      415  the body is compressed
 ├── InvalidInputError              422  a field is wrong
 ├── TooManyRequestsError           429  a bounded queue is full, a quota is used up
+├── HeadTooLargeError              431  the request's head is above its limit
 ├── UnavailableError               503
 │   ├── NotReadyError                   no bundle is loaded
 │   └── StateUnavailableError           Redis is gone, silent, or refuses writes
@@ -111,6 +114,14 @@ class ModelNotFoundError(NotFoundError):
     title = "No such model version"
 
 
+class RequestTimeoutError(RecsvcError):
+    """The request's head or body was not there in time."""
+
+    status = 408
+    slug = "request-timeout"
+    title = "The request did not come in time"
+
+
 class ConflictError(RecsvcError):
     """The request contradicts what is stored."""
 
@@ -127,6 +138,14 @@ class PayloadTooLargeError(RecsvcError):
     title = "The request is too large"
 
 
+class UnsupportedMediaTypeError(RecsvcError):
+    """The body comes in a coding that is not read."""
+
+    status = 415
+    slug = "unsupported-media-type"
+    title = "The body's coding is not read"
+
+
 class InvalidInputError(RecsvcError):
     """A field of the request is wrong."""
 
@@ -141,6 +160,14 @@ class TooManyRequestsError(RecsvcError):
     status = 429
     slug = "too-many-requests"
     title = "Too many requests"
+
+
+class HeadTooLargeError(RecsvcError):
+    """The request line and the headers are above their limit."""
+
+    status = 431
+    slug = "head-too-large"
+    title = "The head of the request is too large"
 
 
 class UnavailableError(RecsvcError):

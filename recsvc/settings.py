@@ -78,7 +78,12 @@ class Settings(BaseSettings):
     require_keys: bool = False
     """Refuse requests without an API key even while no key exists (or Redis could not be asked)."""
     max_body_bytes: int = Field(default=8 * 1024 * 1024, ge=1024)
-    """Largest request body."""
+    """Largest request body. A worker holds 32 times as much of all bodies together."""
+    receive_timeout_s: float = Field(default=10.0, gt=0, le=3600)
+    """How long a request's head may take to arrive, and its body again as long; then 408. Raise it
+    where clients send large bodies over slow lines."""
+    stop_timeout_s: int = Field(default=10, ge=0, le=3600)
+    """How long open requests may take to end after a stop signal; then they are answered 503."""
     max_k: int = Field(default=1000, ge=1, le=100_000)
     """Longest list that a request may ask for."""
     max_events_per_request: int = Field(default=10_000, ge=1, le=100_000)

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request
 from recsvc.api.context import context
 from recsvc.api.limits import check_time
 from recsvc.api.models import EventIn, EventsIn, EventsOut
-from recsvc.api.problems import guarded
+from recsvc.api.problems import taking_body
 from recsvc.api.routes import ServiceRoute
 from recsvc.errors import PayloadTooLargeError
 from recsvc.state.events import Event
@@ -19,7 +19,7 @@ router = APIRouter(tags=["events"], route_class=ServiceRoute)
     "/v1/events",
     operation_id="recordEvents",
     summary="Record interactions; durable before the answer",
-    responses=guarded(400, 413),
+    responses=taking_body(),
     response_model_exclude_none=True,
 )
 async def record_events(body: EventsIn, request: Request) -> EventsOut:

@@ -5,7 +5,7 @@ from fastapi import APIRouter, Request
 from recsvc.api.context import context
 from recsvc.api.fields import ItemIdPath
 from recsvc.api.limits import check_features
-from recsvc.api.problems import guarded
+from recsvc.api.problems import guarded, taking_body
 from recsvc.api.record_models import ItemIn, ItemsOut, ItemsPost, ItemView
 from recsvc.api.routes import ServiceRoute
 from recsvc.recommender import Unused
@@ -17,7 +17,7 @@ router = APIRouter(tags=["items"], route_class=ServiceRoute)
     "/v1/items/{item_id}",
     operation_id="putItem",
     summary="Add or change an item; recommendable at once",
-    responses=guarded(400, 413),
+    responses=taking_body(),
 )
 async def put_item(request: Request, item_id: ItemIdPath, body: ItemIn) -> ItemsOut:
     """Replaces its features. A trained item keeps the vector it learned; any other moves with its
@@ -32,7 +32,7 @@ async def put_item(request: Request, item_id: ItemIdPath, body: ItemIn) -> Items
     "/v1/items",
     operation_id="postItems",
     summary="Add or change one item or many",
-    responses=guarded(400, 413),
+    responses=taking_body(),
 )
 async def post_items(request: Request, body: ItemsPost) -> ItemsOut:
     """The same as PUT, with the ids in the body. A wrong item refuses them all."""

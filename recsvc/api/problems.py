@@ -24,9 +24,11 @@ from recsvc.errors import (
     NotFoundError,
     PayloadTooLargeError,
     RecsvcError,
+    RequestTimeoutError,
     TooManyRequestsError,
     UnauthorizedError,
     UnavailableError,
+    UnsupportedMediaTypeError,
 )
 
 MEDIA_TYPE = "application/problem+json"
@@ -48,8 +50,10 @@ _EXAMPLES: tuple[RecsvcError, ...] = (
         "key 5f0c has scope 'read' and this needs 'write'; create one with: recsvc keys"
     ),
     NotFoundError("there is no item 'new-1'; PUT adds it"),
+    RequestTimeoutError("the body was not there within 10 s; send it in smaller parts"),
     ConflictError("version '20260131T120000.000000Z' is damaged; the version that serves stays"),
     PayloadTooLargeError("10001 events in one call; at most 10000 are allowed: send them in parts"),
+    UnsupportedMediaTypeError("content-encoding is 'gzip'; send the body as it is"),
     InvalidInputError("k=0: Input should be greater than or equal to 1"),
     TooManyRequestsError("500 requests are being answered; send this one again in a moment"),
     RecsvcError(_UNEXPECTED),
@@ -88,6 +92,11 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 def guarded(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The same for a route that asks for an API key and knows its query parameters."""
     return documented(401, 403, 422, 429, 503, *statuses)
+
+
+def taking_body(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The same for a guarded route that takes a body."""
+    return guarded(400, 408, 413, 415, *statuses)
 
 
 def schema() -> dict[str, Any]:

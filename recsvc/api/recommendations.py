@@ -18,7 +18,7 @@ from recsvc.api.models import (
     SupportRow,
 )
 from recsvc.api.parameters import document_parameters, read_parameters
-from recsvc.api.problems import guarded
+from recsvc.api.problems import guarded, taking_body
 from recsvc.api.routes import ServiceRoute
 from recsvc.recommender import Answer, RankedItem, SessionEvent
 from recsvc.recommender import Query as ListQuery
@@ -59,7 +59,7 @@ async def get_recommendations(request: Request, user_id: UserIdPath) -> Recommen
     "/v1/recommendations",
     operation_id="recommend",
     summary="Recommend to a session, an anonymous visitor, or a stored user in context",
-    responses=guarded(400, 413),
+    responses=taking_body(),
     response_model_exclude_none=True,
 )
 async def recommend(body: RecommendIn, request: Request) -> RecommendOut:

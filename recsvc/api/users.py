@@ -5,7 +5,7 @@ from fastapi import APIRouter, Request
 from recsvc.api.context import context
 from recsvc.api.fields import UserIdPath, format_timestamp
 from recsvc.api.limits import check_features
-from recsvc.api.problems import guarded
+from recsvc.api.problems import guarded, taking_body
 from recsvc.api.record_models import Erased, Merged, UserExport, UserIn, UserOut
 from recsvc.api.routes import ServiceRoute
 
@@ -16,7 +16,7 @@ router = APIRouter(tags=["users"], route_class=ServiceRoute)
     "/v1/users/{user_id}",
     operation_id="putUser",
     summary="Set a user's features",
-    responses=guarded(400, 413),
+    responses=taking_body(),
 )
 async def put_user(request: Request, user_id: UserIdPath, body: UserIn) -> UserOut:
     """Replaces those given before. The user's next list starts from them."""

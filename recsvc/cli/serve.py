@@ -12,9 +12,10 @@ import socket
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import typer
 import uvicorn
@@ -29,9 +30,6 @@ from recsvc.settings import ENV_PREFIX, Settings, mask_url
 from recsvc.state.embedded import EmbeddedRedis
 from recsvc.state.store import StateStore
 from recsvc.telemetry import MULTIPROC_VARIABLE, configure_logging
-
-DRAIN_S = 10
-"""How long open requests may take to end after a stop signal."""
 
 
 def run_service(flags: Mapping[str, Any]) -> None:
@@ -61,22 +59,24 @@ def run_service(flags: Mapping[str, Any]) -> None:
         shown = f"[{host}]" if ":" in host else host
         typer.echo(f"recsvc: version {version}, Redis {mask_url(redis_url)}", err=True)
         typer.echo(f"recsvc: http://{shown}:{port} (reference at /docs)", err=True)
-        _run_workers(settings.workers, listener)
+        _run_workers(settings, listener)
 
 
-def _run_workers(workers: int, listener: socket.socket) -> None:
+def _run_workers(settings: Settings, listener: socket.socket) -> None:
+    protocol = partial(ServiceProtocol, head_timeout_s=settings.receive_timeout_s)
     config = uvicorn.Config(
         "recsvc.app:create_app",
         factory=True,
-        http=ServiceProtocol,
-        workers=workers,
+        http=cast("type[asyncio.Protocol]", protocol),
+        ws="none",
+        workers=settings.workers,
         log_config=None,
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        timeout_graceful_shutdown=DRAIN_S,
+        timeout_graceful_shutdown=settings.stop_timeout_s,
     )
-    if workers > 1:
+    if settings.workers > 1:
         Multiprocess(config, sockets=[listener]).run()
         return
     uvicorn.Server(config).run(sockets=[listener])

@@ -7,7 +7,6 @@ from urllib.parse import urlsplit
 import pytest
 
 from recsvc.app import ROUTERS
-from recsvc.cli.serve import DRAIN_S
 from recsvc.settings import CONFIG_VARIABLE, ENV_PREFIX, Settings
 from tests.ops.command_lines import PROJECT, check
 from tests.ops.dockerfile import stages
@@ -129,7 +128,8 @@ def test_stopping_takes_less_than_the_grace_period(objects: list[Object]) -> Non
     pod = pods(objects)["recsvc"]
     command, pause_s = container(pod)["lifecycle"]["preStop"]["exec"]["command"]
     assert command == "sleep"
-    assert pod["spec"]["terminationGracePeriodSeconds"] >= int(pause_s) + DRAIN_S + 5
+    stop_s = Settings.model_fields["stop_timeout_s"].default
+    assert pod["spec"]["terminationGracePeriodSeconds"] >= int(pause_s) + stop_s + 5
 
 
 def test_mounts_are_where_the_settings_point(objects: list[Object]) -> None:

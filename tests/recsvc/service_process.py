@@ -89,6 +89,16 @@ class ServiceProcess:
         assert self._log is not None
         return Path(self._log.name).read_text()
 
+    @property
+    def has_ended(self) -> bool:
+        assert self._process is not None
+        return self._process.poll() is not None
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal; do not wait."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal, wait for the end, and return the exit code."""
         assert self._process is not None
@@ -109,7 +119,7 @@ class ServiceProcess:
         exc: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._process is not None and self._process.poll() is None:
+        if self._process is not None:
             self.stop()
 
     def _address(self) -> str | None:

@@ -36,7 +36,7 @@ def test_every_problem_has_a_type_of_its_own() -> None:
     assert len(set(slugs)) == len(slugs)
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 413, 422, 429, 503])
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 431, 503])
 def test_every_status_has_an_error(status: int) -> None:
     """Each status that the service answers with on purpose has a class."""
     assert any(cls.status == status for cls in tree())

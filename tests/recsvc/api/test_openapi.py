@@ -102,7 +102,7 @@ def test_problems_are_documented_by_status(document: dict[str, Any]) -> None:
         statuses = {int(s) for s in operation["responses"]}
         expected = {500} if name in PROBES else {401, 403, 422, 429, 500, 503}
         expected |= {503} if name == "readyz" else set()
-        expected |= {400, 413} if "requestBody" in operation else set()
+        expected |= {400, 408, 413, 415} if "requestBody" in operation else set()
         expected |= (
             {404, 409} if "merge" in path or "POST /v1/models" in OPERATIONS[name] else set()
         )

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recsvc.api.middleware import DRAIN_BYTES
+from recsvc.api.bodies import DRAIN_BYTES
 from tests.recsvc.api.calls import problem
 from tests.recsvc.api.conftest import MAX_BODY_BYTES
 
