@@ -18,7 +18,7 @@ from starlette.responses import Response
 from recsvc.api import problems
 from recsvc.api.access import scope_of
 from recsvc.api.context import context
-from recsvc.api.parameters import refuse_unknown
+from recsvc.api.parameters import check_names
 
 SECURITY = "key"
 """What OpenAPI calls the keys."""
@@ -61,15 +61,16 @@ class ServiceRoute(APIRoute):
             context(request).access.check(request.headers.get("authorization"), scope)
             strict = JsonRequest(request.scope, request.receive)
             if request.scope["query_string"]:
-                refuse_unknown(strict, known)
+                check_names(strict, known)
             return await handle(strict)
 
         return handle_allowed
 
-    def _query_parameters(self) -> frozenset[str]:
+    def _query_parameters(self) -> dict[str, bool]:
+        """Whether a parameter takes several values, by name."""
         documented = (self.openapi_extra or {}).get("parameters", [])
-        named = [p["name"] for p in documented if p["in"] == "query"]
-        return frozenset([*named, *(field.alias for field in self.dependant.query_params)])
+        named = {p["name"]: p["schema"].get("type") == "array" for p in documented}
+        return {**named, **{field.alias: False for field in self.dependant.query_params}}
 
 
 def describe(app: FastAPI) -> None:

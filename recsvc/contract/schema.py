@@ -174,14 +174,13 @@ class Column(BaseModel):
 
     def _number(self, value: Any) -> float:
         try:
-            number = float(value)
-        except (TypeError, ValueError) as exc:
+            number = None if isinstance(value, bool) else float(value)
+        except (TypeError, ValueError):
+            number = None
+        if number is None or not math.isfinite(number):
+            lacking = "a number" if number is None else "finite"
             raise SchemaError(
-                f"feature {self.name!r}: {value!r} is not a number; send a number or leave it out"
-            ) from exc
-        if not math.isfinite(number):
-            raise SchemaError(
-                f"feature {self.name!r}: {value!r} is not finite; send a number or leave it out"
+                f"feature {self.name!r}: {value!r} is not {lacking}; send a number or leave it out"
             )
         return number
 

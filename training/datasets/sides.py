@@ -144,7 +144,9 @@ def _declared_numbers(typed: pl.DataFrame, declared: Mapping[str, ColumnConfig])
     return [
         c
         for c in typed.columns
-        if c in declared and declared[c].kind == "numeric" and typed[c].dtype == pl.String
+        if c in declared
+        and declared[c].kind == "numeric"
+        and typed[c].dtype in (pl.String, pl.Boolean)
     ]
 
 

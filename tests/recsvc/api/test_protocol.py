@@ -200,6 +200,21 @@ def test_an_unknown_query_parameter_is_a_422(
     assert message in detail
 
 
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        ("/v1/users/u/recommendations?k=5&k=6", "k=['5', '6']"),
+        ("/v1/users/u/recommendations?explain=1&k=6&explain=1", "explain=['1', '1']"),
+        ("/v1/items/black-00/similar?k=3&k=", "k=['3', '']"),
+    ],
+)
+def test_a_parameter_given_twice_is_a_422(http: httpx.Client, path: str, field: str) -> None:
+    """None of the values is taken in silence; what takes several is a list."""
+    assert f"{field}: this parameter takes one value" in problem(http.get(path), 422)["detail"]
+    several = {"category": ["black", "white"]}
+    assert http.get("/v1/users/u/recommendations", params=several).status_code == 200
+
+
 def test_unknown_query_parameters_of_other_methods(http: httpx.Client) -> None:
     """What belongs into the body is refused in the query; probes ignore what monitors append."""
     found = problem(http.post("/v1/recommendations?k=5", json={}), 422)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from recsvc.contract.errors import SchemaError
 from recsvc.contract.schema import Column, FeatureSchema
 
 SCHEMA = FeatureSchema(
@@ -37,3 +38,10 @@ def test_unknown_categories(row: dict[str, object], unknown: dict[str, list[str]
         row in ({"colour": ["black", "red"]}, {"tags": "odd| low |even|big|low"},
                 {"tags": ["odd", "even|odd"]})
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("value", [True, False, "new", [1998]])
+def test_what_is_no_number_is_refused(value: object) -> None:
+    """A truth is none either; the column and the value are named."""
+    with pytest.raises(SchemaError, match=r"feature 'year': .+ is not a number; send a number"):
+        SCHEMA.encode([{"year": value}])

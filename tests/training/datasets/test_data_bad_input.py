@@ -187,6 +187,21 @@ def test_a_declared_number_must_be_one(write_files: Write) -> None:
     assert dataset.items["price"].to_list() == [2.5, None]
 
 
+def test_truths_of_a_declared_number_are_numbers(write_files: Write) -> None:
+    """Read as 1 and 0, since the encoder takes no truth for a number."""
+    directory = write_files(
+        {
+            "interactions.csv": HEAD + GOOD,
+            "dataset.toml": '[items.columns]\nnew = {kind = "numeric"}\n',
+        }
+    )
+    items = pl.DataFrame({"item_id": ["1", "2", "3"], "new": [True, False, None]})
+    items.write_parquet(directory / "items.parquet")
+    dataset = load(directory)
+    assert dataset.items is not None
+    assert [type(value) for value in dataset.items["new"].to_list()] == [float, float, type(None)]
+
+
 def test_a_declared_date_must_be_one(write_files: Write) -> None:
     """The same for dates."""
     directory = write_files(
