@@ -39,8 +39,10 @@ class WordVectors:
         return {piece: i for i, piece in enumerate(self.pieces)}
 
     @cached_property
-    def _longest(self) -> int:
-        return max(map(len, self.pieces), default=0)
+    def _beginnings(self) -> frozenset[str]:
+        """Letters that some piece begins with: where a search for longer pieces may go on."""
+        letters = [piece.removeprefix(START) for piece in self.pieces]
+        return frozenset(found[:end] for found in letters for end in range(1, len(found) + 1))
 
     @property
     def dims(self) -> int:
@@ -50,17 +52,24 @@ class WordVectors:
     def split(self, word: str) -> list[int]:
         """Rows of the pieces that a lower-case word falls into; letters of no piece are skipped."""
         word = word[:_LONGEST_WORD]
+        whole = self._first(word)
+        if whole is not None:
+            return [whole]
         rows: list[int] = []
+        beginnings, row_of = self._beginnings, self._position.get
         start = 0
         while start < len(word):
-            for end in range(min(len(word), start + self._longest), start, -1):
-                row = self._row(word[start:end], first=start == 0)
-                if row is not None:
-                    rows.append(row)
-                    start = end
+            longest, after = None, start + 1
+            for end in range(start + 1, len(word) + 1):
+                letters = word[start:end]
+                if letters not in beginnings:
                     break
-            else:
-                start += 1
+                row = row_of(letters) if start else self._first(letters)
+                if row is not None:
+                    longest, after = row, end
+            if longest is not None:
+                rows.append(longest)
+            start = after
         return rows
 
     def means(self, texts: Sequence[Sequence[str]]) -> NDArray[np.float32]:
@@ -87,8 +96,9 @@ class WordVectors:
         place = {word: i for i, word in enumerate(known)}
         return _row_means(vectors_WK, [[place[w] for w in t if w in place] for t in texts])
 
-    def _row(self, letters: str, *, first: bool) -> int | None:
-        row = self._position.get(START + letters) if first else None
+    def _first(self, letters: str) -> int | None:
+        """Row of the piece with which a word of these letters begins."""
+        row = self._position.get(START + letters)
         return self._position.get(letters) if row is None else row
 
 
