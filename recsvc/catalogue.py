@@ -5,7 +5,8 @@ training, live in one contiguous block that grows, so a scan is two matrix produ
 Hidden items keep their row and are not allowed in an answer. An item that is trained keeps its
 learned vector when its features change; only its attributes follow.
 
-Knows nothing of users, of Redis or of HTTP. Not thread-safe: one thread changes and reads it.
+Knows nothing of users, of Redis or of HTTP. Not thread-safe: one thread changes and reads it, but
+`encode` and `check` are for any.
 
 Shape legend: M trained items, B some items, R rows, D dims, F feature positions.
 """
@@ -27,6 +28,8 @@ Mask = NDArray[np.bool_]
 
 ENCODE_ROWS = 1024
 """Items encoded at once: bounds the dense feature matrix."""
+Content = tuple[Floats, np.float32]
+"""The vector (D,) and the bias that an item's features say."""
 _CATEGORICAL = ("categorical", "multi-categorical")
 
 
@@ -152,22 +155,43 @@ class Catalogue:
         self._encode([features])
         return sorted(set(features) - set(self.filterable))
 
-    def apply(self, changes: Iterable[tuple[str, Mapping[str, Any] | None]]) -> list[str]:
+    def encode(self, items: Mapping[str, Mapping[str, Any] | None]) -> dict[str, Content | None]:
+        """What the features of some items say; None where this bundle cannot encode them.
+
+        Args:
+            items: features by id; those to hide (None) are left out of the answer.
+        """
+        named = [(item_id, f) for item_id, f in items.items() if f is not None]
+        contents: dict[str, Content | None] = {}
+        for start in range(0, len(named), ENCODE_ROWS):
+            contents |= self._contents(named[start : start + ENCODE_ROWS])
+        return contents
+
+    def apply(
+        self,
+        changes: Iterable[tuple[str, Mapping[str, Any] | None]],
+        contents: Mapping[str, Content | None] | None = None,
+    ) -> list[str]:
         """Add, change or hide items.
 
         Args:
             changes: (item id, features; None hides it), in order; a later change of one id wins.
+            contents: what `encode` made of them; None: it is done here.
 
         Returns:
             Ids whose features this bundle cannot encode; they are hidden.
         """
         latest = dict(changes)
+        contents = self.encode(latest) if contents is None else contents
         refused = []
-        named = [(item_id, f) for item_id, f in latest.items() if f is not None]
-        for item_id in (i for i, f in latest.items() if f is None):
-            self._hide(item_id)
-        for start in range(0, len(named), ENCODE_ROWS):
-            refused += self._put(named[start : start + ENCODE_ROWS])
+        for item_id, features in latest.items():
+            content = contents[item_id] if features is not None else None
+            if features is not None and content is not None:
+                self._put(item_id, features, content)
+            else:
+                self._hide(item_id)
+            if features is not None and content is None:
+                refused.append(item_id)
         return refused
 
     def mask(self, column: str, value: Any) -> Mask:
@@ -198,27 +222,25 @@ class Catalogue:
         if row is not None:
             self._visible[row] = False
 
-    def _put(self, items: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
-        refused: list[str] = []
-        accepted = []
+    def _put(self, item_id: str, features: Mapping[str, Any], content: Content) -> None:
+        row = self._row_for(item_id)
+        if row >= self.n_trained:
+            self._untrained.start(row - self.n_trained, *content)
+        self._changed[row] = features
+        self._visible[row] = True
+        self._attributes.put(row, features)
+
+    def _contents(
+        self, items: Sequence[tuple[str, Mapping[str, Any]]]
+    ) -> dict[str, Content | None]:
         try:
             encoded = self._encode([features for _, features in items])
-            accepted = list(items)
         except SchemaError:
             if len(items) == 1:
-                self._hide(items[0][0])
-                return [items[0][0]]
-            for item in items:
-                refused += self._put([item])
-            return refused
-        for (item_id, features), vector_D, bias in zip(accepted, *encoded, strict=True):
-            row = self._row_for(item_id)
-            if row >= self.n_trained:
-                self._untrained.start(row - self.n_trained, vector_D, bias)
-            self._changed[row] = features
-            self._visible[row] = True
-            self._attributes.put(row, features)
-        return refused
+                return {items[0][0]: None}
+            return {k: v for item in items for k, v in self._contents([item]).items()}
+        ids = [item_id for item_id, _ in items]
+        return dict(zip(ids, zip(*encoded, strict=True), strict=True))
 
     def _encode(self, features: Sequence[Mapping[str, Any]]) -> tuple[Floats, Floats]:
         with np.errstate(over="ignore"):  # an overflow is found below, in the vectors themselves

@@ -1,12 +1,15 @@
 """Run-time items: what was added, changed or hidden since training, kept the same on every replica.
 
 A snapshot first, then the stream of changes. After any failure the snapshot is taken again, so a
-lost connection, a trimmed stream and a replaced Redis heal alike. Knows nothing of vectors.
+lost connection, a trimmed stream and a replaced Redis heal alike. Many changes are passed on in
+parts, each an item's latest, so that a bulk load keeps neither requests nor single changes waiting.
+Knows nothing of vectors.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, TypeVar
 
 import structlog
 
@@ -18,6 +21,10 @@ Change = tuple[str, Features]
 
 BLOCK_MS = 1000
 RETRY_S = 0.5
+ITEMS_AT_ONCE = 16
+"""Items that are computed with before others have their turn."""
+
+Value = TypeVar("Value")
 
 _log = structlog.get_logger("recsvc.items")
 
@@ -27,15 +34,21 @@ class ItemFeed:
 
     Args:
         state: the store that all replicas share.
-        apply: told of the items that changed, batch by batch.
+        apply: awaited with the items that changed, part by part.
     """
 
-    def __init__(self, state: StateStore, apply: Callable[[Mapping[str, Features]], None]) -> None:
+    def __init__(
+        self, state: StateStore, apply: Callable[[Mapping[str, Features]], Awaitable[None]]
+    ) -> None:
         self._state = state
         self._apply = apply
         self._position: str | None = None
+        self.turn = asyncio.Lock()
+        """Held by whoever computes with items: one at a time leaves the event loop its share."""
         self.items: dict[str, Features] = {}
         """Item id to features; None: hidden."""
+        self._waiting: set[str] = set()
+        """Items that are not applied yet as they are now."""
 
     async def catch_up(self) -> None:
         """Take the snapshot.
@@ -44,7 +57,7 @@ class ItemFeed:
             StateUnavailableError: the store does not answer.
         """
         position, items = await self._state.items_snapshot()
-        self.note(list(items.items()))
+        await self.note(list(items.items()))
         self._position = position
 
     async def run(self) -> None:
@@ -60,19 +73,32 @@ class ItemFeed:
                 self._position = None
                 await asyncio.sleep(RETRY_S)
 
-    def note(self, changes: Sequence[Change]) -> None:
+    async def note(self, changes: Sequence[Change]) -> None:
         """Take changes into account here, before or after they come through the stream.
 
-        Of several changes of one item the last counts; what is known already is not applied again.
+        Of several changes of one item the last counts; what was applied is not applied again. Once
+        this returns all of them are, whoever brought them.
         """
         latest = dict(changes)
         new = {i: f for i, f in latest.items() if i not in self.items or self.items[i] != f}
-        if new:
-            self.items.update(new)
-            self._apply(new)
+        self.items.update(new)
+        self._waiting.update(new)
+        for part in parts({i: f for i, f in latest.items() if i in self._waiting}):
+            async with self.turn:
+                last = {i: self.items[i] for i in part if i in self._waiting}
+                if last:
+                    await self._apply(last)
+                    self._waiting -= {i for i, f in last.items() if self.items[i] is f}
 
     async def _follow(self) -> None:
         assert self._position is not None
         while True:
             self._position, changes = await self._state.item_changes(self._position, BLOCK_MS)
-            self.note(changes)
+            await self.note(changes)
+
+
+def parts(items: Mapping[str, Value]) -> Iterator[dict[str, Value]]:
+    """Some items at a time."""
+    left = iter(items.items())
+    while part := dict(islice(left, ITEMS_AT_ONCE)):
+        yield part

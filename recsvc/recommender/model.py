@@ -23,7 +23,7 @@ from recsvc.adaptation import (
 )
 from recsvc.bundle import Bundle
 from recsvc.candidates import Mask, Rows, cosine, top_k
-from recsvc.catalogue import Catalogue
+from recsvc.catalogue import Catalogue, Content
 from recsvc.errors import InvalidInputError, ItemNotFoundError
 from recsvc.ranking import diversify, explore
 from recsvc.recommender.reasons import reasons_of
@@ -82,11 +82,16 @@ class ServingModel:
         self.adapted: dict[str, Adapted] = {}
         """By id, the untrained items that were moved from what their content says."""
 
-    def apply(self, items: Mapping[str, Mapping[str, Any] | None]) -> list[str]:
+    def apply(
+        self,
+        items: Mapping[str, Mapping[str, Any] | None],
+        contents: Mapping[str, Content | None] | None = None,
+    ) -> list[str]:
         """Bring run-time items into the catalogue; those that are there already cost nothing.
 
         Args:
             items: features by id; None hides the item.
+            contents: what the catalogue's `encode` made of them; None: not encoded yet.
 
         Returns:
             Ids whose features this model cannot encode; they are hidden.
@@ -96,7 +101,7 @@ class ServingModel:
         known.update(changed)
         for item_id in changed:
             self.adapted.pop(item_id, None)
-        return self.catalogue.apply(changed.items())
+        return self.catalogue.apply(changed.items(), contents)
 
     def view(self, events: Iterable[Interaction]) -> UserView:
         """Reduce events, oldest first, to the support of this model."""

@@ -23,7 +23,7 @@ from recsvc.errors import (
     UserNotFoundError,
 )
 from recsvc.recommender.item_recorder import ItemRecorder
-from recsvc.recommender.items import ItemFeed
+from recsvc.recommender.items import ItemFeed, parts
 from recsvc.recommender.known_users import KnownUsers
 from recsvc.recommender.model import ServingModel, UserView, item_not_found
 from recsvc.recommender.users import KnownNow, UserReader, in_order
@@ -37,8 +37,8 @@ from recsvc.telemetry import Metrics
 KEEP_STATE_ABOVE_S = 0.0005
 """Adapted states that took less to compute are not kept: asking the store again costs as much."""
 
-CHECKED_AT_ONCE = 100
-"""Items that are checked before other requests have their turn."""
+LONG_CHARS = 2000
+"""Text of this length in a user's features is encoded in a thread: it takes a millisecond."""
 
 _log = structlog.get_logger("recsvc.recommender")
 
@@ -107,7 +107,7 @@ class Recommender:
         view = model.view(in_order(user.events, query.support, self._now_ms()))
         if query.user_id is not None and not (query.support or user.degraded):
             self._recorder.note_view(model, query.user_id, view)
-        prior_D = self._prior(model, user.features, query)
+        prior_D = await self._prior(model, user.features, query)
         state_P = await self._state_of(model, query, user, view, prior_D)
         rows, scores_N = model.rank(query, view, state_P)
         reasons = model.reasons(rows, view, prior_D, state_P) if query.explain else None
@@ -151,17 +151,13 @@ class Recommender:
             InvalidInputError: a feature is wrong; nothing was stored.
             StateUnavailableError: they may or may not be stored; repeating is safe.
         """
-        unused = {}
-        catalogue, schema = self.model.catalogue, self.model.manifest.dataset.item_features
-        for number, (item_id, features) in enumerate(items.items(), start=1):
-            try:
-                unused[item_id] = Unused(catalogue.check(features), schema.unknown(features))
-            except SchemaError as exc:
-                raise InvalidInputError(f"item {item_id!r}: {exc}") from exc
-            if number % CHECKED_AT_ONCE == 0:
-                await asyncio.sleep(0)  # others have their turn
+        unused: dict[str, Unused] = {}
+        model = self.model
+        for part in parts(items):
+            async with self._feed.turn:
+                unused |= await asyncio.to_thread(_unused, model, part)
         await self._state.put_items(items)
-        self._feed.note(list(items.items()))
+        await self._feed.note(list(items.items()))
         return unused
 
     async def hide_item(self, item_id: str) -> None:
@@ -174,7 +170,7 @@ class Recommender:
         if self.model.catalogue.row(item_id) is None and item_id not in self._feed.items:
             raise item_not_found(item_id)
         await self._state.put_items({item_id: None})
-        self._feed.note([(item_id, None)])
+        await self._feed.note([(item_id, None)])
 
     def item(self, item_id: str) -> Item:
         """An item as it is known now.
@@ -206,7 +202,7 @@ class Recommender:
         """
         model = self.model
         try:
-            model.prior(features)
+            await _prior_of(model, features)
         except SchemaError as exc:
             raise InvalidInputError(str(exc)) from exc
         await self._state.put_user_features(user_id, features)
@@ -254,9 +250,11 @@ class Recommender:
         self._recorder.note(target, result.items)
         return result
 
-    def _prior(self, model: ServingModel, features: Mapping[str, Any], query: Query) -> Floats:
+    async def _prior(
+        self, model: ServingModel, features: Mapping[str, Any], query: Query
+    ) -> Floats:
         try:
-            return model.prior(features)
+            return await _prior_of(model, features)
         except SchemaError as exc:
             if query.user_features:
                 raise InvalidInputError(str(exc)) from exc
@@ -294,6 +292,25 @@ class Recommender:
 
     def _now_ms(self) -> int:
         return int(self._clock().timestamp() * 1000)
+
+
+async def _prior_of(model: ServingModel, features: Mapping[str, Any]) -> Floats:
+    """Where a user with these features starts; the event loop goes on while long text is read."""
+    if sum(len(v) for v in features.values() if isinstance(v, str)) < LONG_CHARS:
+        return model.prior(features)
+    return await asyncio.to_thread(model.prior, features)
+
+
+def _unused(model: ServingModel, items: Mapping[str, dict[str, Any]]) -> dict[str, Unused]:
+    """What of some items' features has no effect; raises where one is wrong."""
+    unused = {}
+    schema = model.manifest.dataset.item_features
+    for item_id, features in items.items():
+        try:
+            unused[item_id] = Unused(model.catalogue.check(features), schema.unknown(features))
+        except SchemaError as exc:
+            raise InvalidInputError(f"item {item_id!r}: {exc}") from exc
+    return unused
 
 
 def _strategy(user: KnownNow, prior_D: Floats, *, adapted: bool) -> Strategy:

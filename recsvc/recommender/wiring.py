@@ -1,6 +1,7 @@
 """Puts a rollout together with what follows items, so that every model knows every run-time item
 and moves it by its first interactions."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import NamedTuple
@@ -8,6 +9,7 @@ from typing import NamedTuple
 import structlog
 
 from recsvc.bundle import Bundle, Device
+from recsvc.catalogue import Content
 from recsvc.contract.registry import Registry
 from recsvc.recommender.item_adapter import ItemAdapter
 from recsvc.recommender.item_recorder import ItemRecorder
@@ -45,8 +47,12 @@ def connect(
     def serving() -> ServingModel | None:
         return rollout.active.model if rollout.active is not None else None
 
-    def apply(model: ServingModel, items: Mapping[str, Features]) -> None:
-        refused = model.apply(items)
+    def apply(
+        model: ServingModel,
+        items: Mapping[str, Features],
+        contents: Mapping[str, Content | None] | None = None,
+    ) -> None:
+        refused = model.apply(items, contents)
         if refused:
             _log.warning("items do not fit the model", version=model.version, items=refused[:20])
 
@@ -55,10 +61,11 @@ def connect(
         apply(model, dict(feed.items))
         return model
 
-    def forward(items: Mapping[str, Features]) -> None:
+    async def forward(items: Mapping[str, Features]) -> None:
         metrics.item_changes_applied.inc(len(items))
         if rollout.active is not None:
-            apply(rollout.active.model, items)
+            model = rollout.active.model
+            apply(model, items, await asyncio.to_thread(model.catalogue.encode, items))
             adapter.mark(items)
 
     def install(model: ServingModel) -> None:

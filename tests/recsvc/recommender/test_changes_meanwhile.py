@@ -1,6 +1,7 @@
 """What changes while a request waits for the store counts in its answer."""
 
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,10 @@ from typing import Any
 import pytest
 
 from recsvc.contract.registry import Registry
+from recsvc.contract.schema import FeatureSchema
 from recsvc.recommender import ItemFeed, Query, Recommender, connect
 from recsvc.recommender.known_users import KnownUsers
+from recsvc.recommender.service import LONG_CHARS
 from recsvc.settings import Settings
 from recsvc.state.events import Event
 from recsvc.state.store import StateStore
@@ -54,7 +57,7 @@ async def test_an_item_that_goes_or_comes_meanwhile(
 
     async def meanwhile(*args: Any) -> Any:
         answer = await waited_for(*args)
-        feed.note([(WHITE[0], None), (WHITE[1], None), ("new", {"colour": "white"})])
+        await feed.note([(WHITE[0], None), (WHITE[1], None), ("new", {"colour": "white"})])
         return answer
 
     monkeypatch.setattr(store, call, meanwhile)
@@ -63,3 +66,22 @@ async def test_an_item_that_goes_or_comes_meanwhile(
     assert "new" in items
     assert not {WHITE[0], WHITE[1]} & set(items)
     assert len(items) == len(set(items)) == 64 - 2 + 1
+
+
+async def test_the_event_loop_goes_on_while_features_are_read(
+    store: StateStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Features of items, and long texts of users, are encoded in another thread."""
+    recommender, _ = await made(store, tmp_path)
+    encode, threads = FeatureSchema.encode, list[threading.Thread]()
+
+    def noted(schema: FeatureSchema, rows: Sequence[Mapping[str, Any]]) -> Any:
+        threads.append(threading.current_thread())
+        return encode(schema, rows)
+
+    monkeypatch.setattr(FeatureSchema, "encode", noted)
+    await recommender.put_items({f"n{i}": {"colour": "black"} for i in range(40)})
+    await recommender.put_user("u", {"about": "x" * LONG_CHARS})
+    await recommender.recommend(Query(user_id="u"))
+    assert len(threads) >= 40 + 1 + 2
+    assert threading.current_thread() not in threads

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from recsvc.recommender import ItemFeed
-from recsvc.recommender.items import Features
+from recsvc.recommender.items import ITEMS_AT_ONCE, Features
 from recsvc.settings import Settings
 from recsvc.state.store import StateStore
 from tests.recsvc.redis_server import DEADLINE_S, RedisServer
@@ -30,7 +30,8 @@ class Replica:
         self._more = asyncio.Event()
         self.feed = ItemFeed(store, self._note)
 
-    def _note(self, items: Mapping[str, Features]) -> None:
+    async def _note(self, items: Mapping[str, Features]) -> None:
+        await asyncio.sleep(0)  # as if it took a while
         self.applied.append(dict(items))
         self._more.set()
 
@@ -92,6 +93,21 @@ async def test_a_lost_redis_is_caught_up_with(store: StateStore, short_dir: Any)
 async def test_what_is_known_is_not_applied_again(store: StateStore) -> None:
     """A change that was noted here and then comes through the stream costs nothing."""
     replica = Replica(store)
-    replica.feed.note([("a", {"x": 1}), ("a", {"x": 2})])
-    replica.feed.note([("a", {"x": 1}), ("a", {"x": 2}), ("b", None)])
+    await replica.feed.note([("a", {"x": 1}), ("a", {"x": 2})])
+    await replica.feed.note([("a", {"x": 1}), ("a", {"x": 2}), ("b", None)])
     assert replica.applied == [{"a": {"x": 2}}, {"b": None}]
+
+
+async def test_a_bulk_load_lets_single_changes_through(store: StateStore) -> None:
+    """A change that comes behind a load waits for one part of it, and what it replaces is left."""
+    replica = Replica(store)
+    ids = [f"i{n}" for n in range(4 * ITEMS_AT_ONCE)]
+    load = asyncio.create_task(replica.feed.note([(i, {"x": 1}) for i in ids]))
+    await asyncio.sleep(0)
+    await replica.feed.note([(ids[-1], {"x": 2}), ("new", None)])
+    assert len(replica.applied) <= 3
+    assert replica.applied[-1] == {ids[-1]: {"x": 2}, "new": None}
+    await load
+    applied = [item for part in replica.applied for item in part.items()]
+    assert sorted(name for name, _ in applied) == sorted([*ids, "new"])
+    assert max(len(part) for part in replica.applied) == ITEMS_AT_ONCE
