@@ -10,6 +10,7 @@ import gc
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 import uuid
@@ -46,6 +47,8 @@ from recsvc.state.store import StateStore
 from recsvc.telemetry import MULTIPROC_VARIABLE, Metrics, configure_logging
 
 RESTART_S = 1.0
+SWITCH_S = 0.001
+"""How long a thread that computes keeps the interpreter while the event loop waits for it."""
 ROUTERS = (events, recommendations, items, users, versions, health, playground)
 
 DESCRIPTION = """Recommendations that adapt to a new user or a new item at request time.
@@ -101,6 +104,7 @@ def _lifespan(
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         _end_with_parent()
+        sys.setswitchinterval(SWITCH_S)
         state = StateStore.open(redis_url, settings, metrics)
         rollout, feed, recorder, adapter = connect(
             Registry(settings.registry),
