@@ -4,6 +4,8 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 DEMO   ?= .demo
 PORT   ?= 8000
+# Processes of the tests. A file stays in one: its tests share what is dear to make.
+JOBS   ?= 2
 
 # Threads of torch that wait must not spin: with few cores they would starve each other.
 export OMP_WAIT_POLICY ?= PASSIVE
@@ -35,7 +37,7 @@ check:
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 serve: env
 	$(BIN)/recsvc serve --registry $(DEMO)/registry --data-dir $(DEMO)/state --port $(PORT)

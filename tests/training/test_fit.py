@@ -2,6 +2,7 @@
 
 import json
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,6 +25,8 @@ from training.outer_loop import TrainConfig
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 SMALL = TrainConfig(dims=8, max_epochs=2, device="cpu")
+EPOCHS = 20
+"""Enough for a kill in the middle."""
 FLAGS = ["--dims", "8", "--kernel-epochs", "0", "--device", "cpu"]
 
 
@@ -57,18 +60,20 @@ def test_the_service_opens_what_fit_wrote(fitted: tuple[Fitted, Path], dataset: 
     assert set(bundle.attributes) == set(dataset.items.columns if dataset.items is not None else [])
 
 
-def test_the_first_version_becomes_current_and_the_second_does_not(
-    directory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_further_version_does_not_become_current(
+    directory: Path,
+    fitted: tuple[Fitted, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """CURRENT is made where none is; another version waits for someone to activate it."""
-    command = ["fit", "--data", str(directory), "--registry", str(tmp_path), "--max-epochs", "1"]
-    assert run([*command, *FLAGS]) == 0
-    first = Registry(tmp_path).current()
+    """Where CURRENT is, another version waits for someone to activate it."""
+    first = fitted[0].manifest.version
+    registry = shutil.copytree(fitted[1], tmp_path / "registry")
+    command = ["fit", "--data", str(directory), "--registry", str(registry), "--max-epochs", "1"]
     assert run([*command, *FLAGS, "--json"]) == 0
-    second = json.loads(capsys.readouterr().out.partition("\n")[2])
-    assert first is not None
-    assert second["current"] == first.version
-    assert Registry(tmp_path).versions() == [first.version, second["version"]]
+    second = json.loads(capsys.readouterr().out)
+    assert second["current"] == first
+    assert Registry(registry).versions() == [first, second["version"]]
 
 
 def test_a_version_carries_a_page_about_itself(fitted: tuple[Fitted, Path]) -> None:
@@ -173,30 +178,31 @@ def fit_process(
 
 
 def test_a_full_disk_during_export_leaves_the_registry_as_it_was(
-    directory: Path, dataset: Dataset, tmp_path: Path
+    directory: Path, fitted: tuple[Fitted, Path], tmp_path: Path
 ) -> None:
     """Writes that fail half-way end in one clear line; no version, no leftovers, same CURRENT."""
-    before = fit(dataset, Registry(tmp_path), SMALL, NOW, kernel=None).manifest.version
-    Registry(tmp_path).promote(before, NOW)
-    files = sorted(p.name for p in tmp_path.iterdir())
+    before = fitted[0].manifest.version
+    registry = shutil.copytree(fitted[1], tmp_path / "registry")
+    files = sorted(p.name for p in registry.iterdir())
 
     def limit_file_size() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 
-    process = fit_process(directory, tmp_path, 1, limit_file_size)
+    process = fit_process(directory, registry, 1, limit_file_size)
     _, stderr = process.communicate(timeout=120)
     assert process.returncode == 1
     assert "free disk space" in stderr.splitlines()[-1]
-    assert sorted(p.name for p in tmp_path.iterdir()) == files
-    current = Registry(tmp_path).current()
+    assert sorted(p.name for p in registry.iterdir()) == files
+    current = Registry(registry).current()
     assert current is not None
     assert current.version == before
 
 
 def test_a_killed_run_resumes(directory: Path, tmp_path: Path) -> None:
-    """SIGKILL in the middle of training; the same command goes on and finishes the version."""
-    process = fit_process(directory, tmp_path, 40)
+    """SIGKILL in the middle of training; the same command goes on, finishes the version, and makes
+    it CURRENT where none was."""
+    process = fit_process(directory, tmp_path, EPOCHS)
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob(".checkpoint-*.pt")):
         assert time.monotonic() < deadline
@@ -205,8 +211,11 @@ def test_a_killed_run_resumes(directory: Path, tmp_path: Path) -> None:
     process.kill()
     process.communicate()
     assert Registry(tmp_path).versions() == []
-    again = fit_process(directory, tmp_path, 40)
+    again = fit_process(directory, tmp_path, EPOCHS)
     _, stderr = again.communicate(timeout=120)
     assert again.returncode == 0, stderr
-    assert len(Registry(tmp_path).versions()) == 1
+    (version,) = Registry(tmp_path).versions()
+    current = Registry(tmp_path).current()
+    assert current is not None
+    assert current.version == version
     assert list(tmp_path.glob(".*")) == []

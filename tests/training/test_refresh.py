@@ -1,5 +1,6 @@
 """New counts make new edges: same vectors, same kernel, no training."""
 
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import polars as pl
 import pytest
 
 from recsvc.bundle import load_bundle
+from recsvc.contract.manifest import write_manifest
 from recsvc.contract.registry import Registry
 from tests.training.worlds import CLUSTER, neighbourhoods
 from training.cli import run
@@ -87,21 +89,24 @@ def test_a_version_without_a_kernel_has_nothing_to_refresh(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """For a scheduled job that is no failure: exit code 0, and why, for people and machines."""
-    registry = Registry(tmp_path / "registry")
-    fitted = fit(load(place / "data"), registry, SMALL, NOW, kernel=None)
-    registry.promote(fitted.manifest.version, NOW)
+    registry = Registry(shutil.copytree(place / "registry", tmp_path / "registry"))
+    version = registry.versions()[0]
+    registry.promote(version, LATER)
+    manifest = registry.manifest(version).model_copy(update={"kernel": None})
+    write_manifest(registry.open(version), manifest)
+    before = registry.versions()
     where = ["--data", str(place / "data"), "--registry", registry.url]
     assert run(["refresh", *where, "--promote"]) == 0
     why = (
-        f"version {fitted.manifest.version} serves the vector alone, it has no item-item edges "
-        f"({fitted.manifest.lineage.decisions['item_item_kernel']})"
+        f"version {version} serves the vector alone, it has no item-item edges "
+        f"({manifest.lineage.decisions['item_item_kernel']})"
     )
     assert capsys.readouterr().out == f"nothing to refresh: {why}\n"
     assert run(["refresh", *where, "--json"]) == 0
     assert orjson.loads(capsys.readouterr().out) == {
         "version": None, "promoted": False, "edges": None, "reason": why,
     }  # fmt: skip
-    assert registry.versions() == [fitted.manifest.version]
+    assert registry.versions() == before
     with pytest.raises(TrainingError, match="nothing to refresh"):
         refresh_kernel(load(place / "data"), registry, LATER)
 

@@ -121,7 +121,7 @@ async def test_a_silent_redis_is_answered_within_the_budget(
 ) -> None:
     """A stopped process accepts connections and says nothing: every call still ends in time."""
     server.start()
-    hasty = SETTINGS.model_copy(update={"redis_timeout_s": 0.2})
+    hasty = SETTINGS.model_copy(update={"redis_timeout_s": 0.2, "redis_write_timeout_s": 0.3})
     store = StateStore.open(server.url, hasty, clock=clock)
     await until_it_works(store, clock)
     server.signal(signal.SIGSTOP)

@@ -4,8 +4,17 @@ from pathlib import Path
 
 import numpy as np
 
+from training.items.shared import SharedItems
+from training.items.task import ItemMethod
+from training.outer_loop import TrainConfig
+from training.protocols.registry import MethodSpec
+
 USERS, ITEMS, PER_USER = 160, 80, 16
 """Of a shop as it is made where nothing else is asked."""
+OURS = MethodSpec[ItemMethod](
+    "ours", lambda: SharedItems(TrainConfig(max_epochs=10)), is_baseline=False
+)
+"""Our method with as many epochs as a shop needs."""
 
 
 def write_shop(

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.training.protocols.shops import write_shop
+from tests.training.protocols.shops import OURS, write_shop
 from training.datasets import Dataset, load
 from training.errors import DataError
 from training.items.embedding import Embedding
@@ -82,7 +82,7 @@ def test_folding_in_solves_its_equation_and_starts_at_the_average() -> None:
 
 def test_taste_is_carried_from_cold_items_to_the_list(shop: Dataset) -> None:
     """Who reads content knows a cold user's taste from cold items; popularity does not."""
-    specs = [s for s in METHODS if s.name in ("support-popularity", "ridge", "ours")]
+    specs = [*(s for s in METHODS if s.name in ("support-popularity", "ridge")), OURS]
     found = run_both_cold(Request(shop, (0,), resamples=200), specs)
     plain = found.row("support-popularity", "all", "ndcg@10")
     for name in ("ridge", "ours"):
