@@ -63,7 +63,7 @@ class Rollout(Generic[Model]):
     Args:
         registry: where versions come from.
         prepare: builds a model from a bundle; called in a thread.
-        bring_up: awaited with every model that was built, before it takes over.
+        bring_up: awaited with every model before it takes over.
         install: told of every model that takes over; called in the event loop.
         poll_s: seconds between looks at the registry.
         clock: the time now, UTC.
@@ -152,8 +152,9 @@ class Rollout(Generic[Model]):
         self._note_registry(None)
         if current is None or (self.active and self.active.version == current.version):
             return
-        if self.previous and self.previous.version == current.version:
-            self._swap(self.previous)
+        if (previous := self.previous) and previous.version == current.version:
+            await self._bring_up(previous.model)
+            self._swap(previous)
         elif self._is_due(current):
             await self._try(current)
 

@@ -82,6 +82,13 @@ class ServingModel:
         self.adapted: dict[str, Adapted] = {}
         """By id, the untrained items that were moved from what their content says."""
 
+    def missing(
+        self, items: Mapping[str, Mapping[str, Any] | None]
+    ) -> dict[str, Mapping[str, Any] | None]:
+        """Those of some run-time items that are not in the catalogue as they are now."""
+        known = self._applied
+        return {i: f for i, f in items.items() if i not in known or known[i] is not f}
+
     def apply(
         self,
         items: Mapping[str, Mapping[str, Any] | None],
@@ -96,9 +103,8 @@ class ServingModel:
         Returns:
             Ids whose features this model cannot encode; they are hidden.
         """
-        known = self._applied
-        changed = {i: f for i, f in items.items() if i not in known or known[i] is not f}
-        known.update(changed)
+        changed = self.missing(items)
+        self._applied.update(changed)
         for item_id in changed:
             self.adapted.pop(item_id, None)
         return self.catalogue.apply(changed.items(), contents)

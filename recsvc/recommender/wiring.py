@@ -2,18 +2,17 @@
 and moves it by its first interactions."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
 import structlog
 
 from recsvc.bundle import Bundle, Device
-from recsvc.catalogue import Content
 from recsvc.contract.registry import Registry
 from recsvc.recommender.item_adapter import ItemAdapter
 from recsvc.recommender.item_recorder import ItemRecorder
-from recsvc.recommender.items import Features, ItemFeed
+from recsvc.recommender.items import Features, ItemFeed, parts
 from recsvc.recommender.model import ServingModel
 from recsvc.rollout import Rollout
 from recsvc.state.store import StateStore
@@ -47,33 +46,37 @@ def connect(
     def serving() -> ServingModel | None:
         return rollout.active.model if rollout.active is not None else None
 
-    def apply(
-        model: ServingModel,
-        items: Mapping[str, Features],
-        contents: Mapping[str, Content | None] | None = None,
-    ) -> None:
-        refused = model.apply(items, contents)
+    def note_refused(model: ServingModel, refused: Sequence[str]) -> None:
         if refused:
             _log.warning("items do not fit the model", version=model.version, items=refused[:20])
 
+    async def put(model: ServingModel, items: Mapping[str, Features]) -> None:
+        contents = await asyncio.to_thread(model.catalogue.encode, items)
+        note_refused(model, model.apply(items, contents))
+
     def prepare(bundle: Bundle) -> ServingModel:
         model = ServingModel(bundle, metrics)
-        apply(model, dict(feed.items))
+        note_refused(model, model.apply(dict(feed.items)))
         return model
+
+    async def bring_up(model: ServingModel) -> None:
+        for part in parts(model.missing(feed.items)):
+            async with feed.turn:
+                await put(model, part)
+        await adapter.bring_up(model)
 
     async def forward(items: Mapping[str, Features]) -> None:
         metrics.item_changes_applied.inc(len(items))
         if rollout.active is not None:
-            model = rollout.active.model
-            apply(model, items, await asyncio.to_thread(model.catalogue.encode, items))
+            await put(rollout.active.model, items)
             adapter.mark(items)
 
     def install(model: ServingModel) -> None:
-        apply(model, feed.items)
+        note_refused(model, model.apply(feed.items))
         adapter.install(model)
 
     feed = ItemFeed(state, forward)
     adapter = ItemAdapter(state, serving, metrics)
     recorder = ItemRecorder(state, serving, adapter.supports, metrics)
-    rollout = Rollout(registry, prepare, adapter.bring_up, install, poll_s, clock, metrics, device)
+    rollout = Rollout(registry, prepare, bring_up, install, poll_s, clock, metrics, device)
     return Connected(rollout, feed, recorder, adapter)

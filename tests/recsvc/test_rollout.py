@@ -112,7 +112,7 @@ async def test_a_promoted_version_takes_over(tmp_path: Path) -> None:
 
 
 async def test_a_rollback_needs_no_loading(tmp_path: Path) -> None:
-    """The version before is still in memory, even if its files are gone."""
+    """The version before is still in memory, even without its files; it catches up first."""
     registry = publish_world(tmp_path, "v1")
     followed = Followed(tmp_path)
     await followed.rollout.start()
@@ -123,6 +123,7 @@ async def test_a_rollback_needs_no_loading(tmp_path: Path) -> None:
     await followed.rollout.check()
     assert followed.active == "v1"
     assert followed.prepared == ["v1", "v2"]
+    assert followed.brought_up == ["v1", "v2", "v1"]
 
 
 async def test_a_broken_version_leaves_the_serving_one(tmp_path: Path) -> None:

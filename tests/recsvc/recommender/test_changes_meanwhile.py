@@ -32,6 +32,19 @@ async def store(redis_server: RedisServer) -> AsyncIterator[StateStore]:
     await opened.close()
 
 
+@pytest.fixture
+def threads(monkeypatch: pytest.MonkeyPatch) -> list[threading.Thread]:
+    """The thread of each call that encodes features."""
+    encode, found = FeatureSchema.encode, list[threading.Thread]()
+
+    def noted(schema: FeatureSchema, rows: Sequence[Mapping[str, Any]]) -> Any:
+        found.append(threading.current_thread())
+        return encode(schema, rows)
+
+    monkeypatch.setattr(FeatureSchema, "encode", noted)
+    return found
+
+
 async def made(store: StateStore, root: Path) -> tuple[Recommender, ItemFeed]:
     """A recommender that keeps every state, and the feed that tells it of items."""
     publish_world(root, "v1")
@@ -69,19 +82,30 @@ async def test_an_item_that_goes_or_comes_meanwhile(
 
 
 async def test_the_event_loop_goes_on_while_features_are_read(
-    store: StateStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: StateStore, tmp_path: Path, threads: list[threading.Thread]
 ) -> None:
     """Features of items, and long texts of users, are encoded in another thread."""
     recommender, _ = await made(store, tmp_path)
-    encode, threads = FeatureSchema.encode, list[threading.Thread]()
-
-    def noted(schema: FeatureSchema, rows: Sequence[Mapping[str, Any]]) -> Any:
-        threads.append(threading.current_thread())
-        return encode(schema, rows)
-
-    monkeypatch.setattr(FeatureSchema, "encode", noted)
+    threads.clear()
     await recommender.put_items({f"n{i}": {"colour": "black"} for i in range(40)})
     await recommender.put_user("u", {"about": "x" * LONG_CHARS})
     await recommender.recommend(Query(user_id="u"))
     assert len(threads) >= 40 + 1 + 2
+    assert threading.current_thread() not in threads
+
+
+async def test_a_model_that_comes_back_catches_up_aside(
+    store: StateStore, tmp_path: Path, threads: list[threading.Thread]
+) -> None:
+    """What was put while another version served is encoded in another thread, then it serves."""
+    recommender, feed = await made(store, tmp_path)
+    registry = publish_world(tmp_path, "v2")
+    await recommender.rollout.check()
+    await feed.note([(f"n{i}", {"colour": "white"}) for i in range(40)])
+    registry.rollback(NOW)
+    threads.clear()
+    await recommender.rollout.check()
+    assert recommender.model.version == "v1"
+    assert recommender.model.catalogue.row("n39") is not None
+    assert threads
     assert threading.current_thread() not in threads
