@@ -129,6 +129,7 @@ def _lifespan(
             "item changes": adapter.follow,
             "items' interactions": adapter.run,
             "recorder": recorder.run,
+            "expired records": recorder.sweep,
             "keys": access.run,
         }
         try:

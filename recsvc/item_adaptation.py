@@ -32,9 +32,9 @@ class TakenItem:
     """Of the users, without the item."""
     offset_S: Floats
     """Of each, the log of the summed exponentials of all trained items' scores."""
-    weight_S: Floats
     exposure: int
-    """Positive events of all users since the item's first one, that one included; at least 1."""
+    """Positive events of all users on trained items since the item's first event, each user and
+    item once, and the item's own; at least 1."""
 
 
 def rounded_exposure(exposure: int) -> int:
@@ -74,14 +74,14 @@ def adapt_items(
     Returns:
         Vectors (B, D) and biases (B,), on the scale of the trained items'.
     """
-    shape = (len(items), max(1, *(len(item.weight_S) for item in items)))
+    shape = (len(items), max(1, *(len(item.offset_S) for item in items)))
     states_BSD = np.zeros((*shape, items[0].states_SD.shape[1]), dtype=np.float32)
     offset_BS, weight_BS = (np.zeros(shape, dtype=np.float32) for _ in range(2))
     for b, item in enumerate(items):
-        size = len(item.weight_S)
+        size = len(item.offset_S)
         states_BSD[b, :size] = item.states_SD
         offset_BS[b, :size] = item.offset_S
-        weight_BS[b, :size] = item.weight_S
+        weight_BS[b, :size] = 1.0  # everyone counts once, whatever their event weighs: so exposure
     return graphs.adapt_item(
         np.stack([item.prior_vector_D for item in items]),
         np.asarray([item.prior_bias for item in items], dtype=np.float32),

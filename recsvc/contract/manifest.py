@@ -20,6 +20,11 @@ from recsvc.contract.schema import FeatureSchema
 MANIFEST_FILE = "manifest.json"
 FORMAT = 1
 
+MAX_ITEM_USERS = 64
+"""Users that are kept of an item without training: the first ones that took it."""
+MAX_OTHER_ITEMS = 32
+"""Other items of such a user that are kept: the latest ones before."""
+
 _UNSEALED = "0" * 64
 _SEAL = re.compile(rb'"checksum": ?"(?P<digits>[0-9a-f]{64})"')
 _RULE = re.compile(
@@ -160,8 +165,10 @@ class ItemAdaptationSpec(_Model):
     Inputs: prior_vectors_BD and prior_bias_B (what item_prior says), support_states_BSD (adapted
     states of the users who took the item, without it), support_offset_BS (each one's log of the
     summed exponentials of all trained items' scores), support_weight_BS (0 is padding), exposure_B
-    (positive events of all users since the item's first one, that one included), and
-    sample_states_MD with sample_offset_M, some training users from the files of these names.
+    (positive events of all users on trained items since the item's first one, each user and item
+    once, and the item's own), and sample_states_MD with sample_offset_M, users at some events of
+    training, from the files of these names. No state knows of features, nor of more than
+    `MAX_OTHER_ITEMS` items.
     Outputs: vectors_BD and bias_B, on the scale of the trained items'.
     """
 

@@ -5,7 +5,7 @@ compute its own state from it: from trained items alone, so that the state depen
 changes while the model serves. Neither the user's features nor the user's id are part of it. Pure
 functions; knows nothing of Redis.
 
-Shape legend: S users of an item, K users at once, D dims, M trained items.
+Shape legend: S users of an item, R users, K users at once, D dims, M trained items.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,13 +15,10 @@ import numpy as np
 
 from recsvc.adaptation import Floats, Interaction, adapt, weigh
 from recsvc.candidates import log_totals
-from recsvc.contract.manifest import InteractionRules
-from recsvc.item_adaptation import TakenItem
+from recsvc.contract.manifest import MAX_OTHER_ITEMS, InteractionRules
 from recsvc.recommender.model import ServingModel
 from recsvc.recommender.support import gather
 
-MAX_OTHERS = 32
-"""Other items that a record names: the most recent ones."""
 _USERS_AT_ONCE = 64
 
 Record = Mapping[str, Any]
@@ -56,7 +53,7 @@ def record_of(
     own = deciding.pop(item_id, None)
     if own is None or rules.label(own.value) != 1.0:
         return None
-    others = list(deciding.values())[-MAX_OTHERS:]
+    others = list(deciding.values())[-MAX_OTHER_ITEMS:]
     return {
         "event": own.event,
         "value": own.value,
@@ -64,43 +61,22 @@ def record_of(
     }
 
 
-def taken_item(
-    model: ServingModel,
-    prior: tuple[Floats, np.float32],
-    records: Sequence[Record],
-    exposure: int,
-) -> TakenItem:
-    """An item's records as arrays for one model: its first ones that are positive to the model.
+def speaks(record: Record, rules: InteractionRules) -> bool:
+    """Whether a record's user took the item, by a model's rules."""
+    return rules.weight(record["event"]) > 0 and rules.label(record["value"]) == 1.0
+
+
+def user_states(model: ServingModel, records: Sequence[Record]) -> tuple[Floats, Floats]:
+    """States (R, D) of the users behind records, and the offset of each (R,): the log of the summed
+    exponentials of all trained items' scores.
 
     May run beside the thread that changes the catalogue: it reads trained items alone.
-
-    Args:
-        model: computes the users' states.
-        prior: vector (D,) and bias that the item's content says.
-        records: in the order in which they came.
-        exposure: see `TakenItem`.
     """
-    spec = model.manifest.item_adaptation
-    assert spec is not None, "the model adapts no items. This is a bug."
-    rules = model.manifest.dataset.rules
-    heard = [
-        record
-        for record in records
-        if rules.weight(record["event"]) > 0 and rules.label(record["value"]) == 1.0
-    ][: spec.max_support]
-    states_SD, offset_S = _states(model, heard)
-    # One each, whatever the event: exposure counts each event once, and so did training.
-    weight_S = np.ones(len(heard), dtype=np.float32)
-    return TakenItem(prior[0], float(prior[1]), states_SD, offset_S, weight_S, exposure)
-
-
-def _states(model: ServingModel, records: Sequence[Record]) -> tuple[Floats, Floats]:
-    """States (S, D) of the users behind records, and their offsets (S,)."""
     n_dims = model.manifest.adaptation.dims
     trained = model.trained
     blank_D = model.prior({})
-    states_SD = np.empty((len(records), n_dims), dtype=np.float32)
-    offset_S = np.empty(len(records), dtype=np.float32)
+    states_RD = np.empty((len(records), n_dims), dtype=np.float32)
+    offset_R = np.empty(len(records), dtype=np.float32)
     for start in range(0, len(records), _USERS_AT_ONCE):
         block = slice(start, start + _USERS_AT_ONCE)
         supports = [_support(model, record) for record in records[block]]
@@ -108,9 +84,9 @@ def _states(model: ServingModel, records: Sequence[Record]) -> tuple[Floats, Flo
         steps = model.manifest.adaptation.steps
         inner = model.bundle.inner_catalogue
         states_KP = adapt(model.bundle.graphs, prior_KD, supports, steps, *inner)
-        states_SD[block] = states_KP[:, :n_dims]
-        offset_S[block] = log_totals(states_SD[block], *trained)
-    return states_SD, offset_S
+        states_RD[block] = states_KP[:, :n_dims]
+        offset_R[block] = log_totals(states_RD[block], *trained)
+    return states_RD, offset_R
 
 
 def _support(model: ServingModel, record: Record) -> Any:

@@ -135,8 +135,8 @@ class Recommender:
         Raises:
             StateUnavailableError: they may or may not be stored; repeat with the same ids.
         """
-        result = await self._state.append(events)
-        self._recorder.note_events(events, result.repeated)
+        result = await self._state.append(events, self._recorder.counts)
+        self._recorder.note_events(events, result.firsts)
         row_of = self.rollout.active.model.catalogue.row if self.rollout.active else _nothing
         unknown = sum(row_of(e.item_id) is None for e in events)
         return Recorded(result.accepted, result.duplicates, unknown)

@@ -6,7 +6,7 @@ from recsvc.state.connection import ScriptCall
 
 EVENTS_A_CALL = 500
 _USERS_A_BATCH = 100
-_ARGUMENTS_A_BATCH = 3 * EVENTS_A_CALL
+_ARGUMENTS_A_BATCH = 4 * EVENTS_A_CALL
 
 
 def batches(calls: Sequence[ScriptCall]) -> Iterator[list[ScriptCall]]:

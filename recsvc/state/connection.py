@@ -47,12 +47,18 @@ class Connection:
         url: redis://, rediss://, unix://, or redis+cluster://, rediss+cluster:// for a cluster.
         timeout_s: budget of a call: waiting for a connection, connecting, sending and reading.
         max_connections: of this process, to each node.
-        breaker: opened by failures of any call that goes through `run` or `command`.
+        breaker: opened by failures of any call that goes through `run` or `command`; None: nothing
+            is refused, for callers that wait between their attempts themselves.
         metrics: counts failures by kind.
     """
 
     def __init__(
-        self, url: str, timeout_s: float, max_connections: int, breaker: Breaker, metrics: Metrics
+        self,
+        url: str,
+        timeout_s: float,
+        max_connections: int,
+        breaker: Breaker | None,
+        metrics: Metrics,
     ) -> None:
         self._url = url
         self._timeout_s = timeout_s
@@ -116,7 +122,7 @@ class Connection:
             await _close(client)
 
     async def _guard(self, call: Callable[[], Awaitable[Reply]]) -> Reply:
-        if not self._breaker.allow():
+        if self._breaker is not None and not self._breaker.allow():
             self._metrics.redis_errors.labels("refused").inc()
             raise StateUnavailableError(
                 f"Redis at {mask_url(self._url)} failed repeatedly and is left alone for a moment",
@@ -139,7 +145,8 @@ class Connection:
             self._settle(succeeded=alive)
             raise self._failure(exc) from exc
         except BaseException:
-            self._breaker.abandon()
+            if self._breaker is not None:
+                self._breaker.abandon()
             raise
         self._settle(succeeded=True)
         return reply
@@ -158,6 +165,8 @@ class Connection:
                 self._stale = False
 
     def _settle(self, *, succeeded: bool) -> None:
+        if self._breaker is None:
+            return
         if succeeded:
             self._breaker.succeed()
         else:
@@ -170,7 +179,7 @@ class Connection:
         detail = str(exc) or f"no answer within {self._timeout_s:g} s"
         return StateUnavailableError(
             f"Redis at {mask_url(self._url)} did not do it: {detail}",
-            retry_after_s=math.ceil(self._breaker.reset_s),
+            retry_after_s=1 if self._breaker is None else math.ceil(self._breaker.reset_s),
         )
 
     async def _pipeline(self, script: Script, calls: Sequence[ScriptCall]) -> list[Reply]:

@@ -62,8 +62,8 @@ class AppendResult:
 
     accepted: int
     duplicates: int
-    repeated: tuple[Event, ...] = field(default=(), compare=False)
-    """The events that were duplicates."""
+    firsts: int = field(default=0, compare=False)
+    """Of the accepted events that count: those that are their user's first on the item."""
 
 
 def dump_event(event: Event) -> bytes:

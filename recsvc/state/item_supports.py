@@ -5,86 +5,68 @@ moment of their first positive one on the item. Beside the records stand a count
 events of all users, and its value at each item's first one. Changes go through a stream that names
 items, never users. Everything lies in one hash slot.
 
-An item's records live as long as a user's state, and longer where a replica reads them meanwhile.
-The table `supported` names every item that has any and has no time to live, so an erasure that goes
-through it misses none. Knows nothing of models.
+A record ends with the user's own state, as that was when the record was made, or with a later
+record of the same user; `drop_expired` removes it. The index of a user's items and the table of
+users have no time to live and are never evicted, so an erasure that follows them misses no record.
+An item whose last record is gone leaves nothing behind. Knows nothing of models.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import orjson
 
+from recsvc.contract.manifest import MAX_ITEM_USERS
 from recsvc.state.changes import ChangeStream
 from recsvc.state.connection import Argument, Connection
 from recsvc.state.keys import (
     ITEMS_STATE,
     ITEMS_SUPPORTED,
+    ITEMS_SUPPORTERS,
     ITEMS_SUPPORTS,
     ITEMS_SUPPORTS_META,
     encode_id,
     erasure_key,
     item_support_key,
+    user_items_key,
 )
 from recsvc.state.scripts import load_script
+from recsvc.state.support_entries import (
+    SupportChange,
+    SupportRead,
+    UserRecord,
+    load_change,
+    load_record,
+    load_support,
+)
 
-MAX_USERS = 64
-"""Users that count for an item: the first ones. Independent of any model."""
 ERASURE_S = 120
 """How long after an erasure began no record of the user is taken."""
 
 _STREAM_CHANGES = 100_000
 _ROWS_A_CALL = 200
-_ITEMS_A_READ = 20
+_ITEMS_A_READ = 32
 _ITEMS_A_SCAN = 500
-_NUMBER_CHARS = 16
+_USERS_A_SWEEP = 500
 
-
-@dataclass(frozen=True, slots=True)
-class SupportChange:
-    """Where an item's support stands."""
-
-    first: int
-    """Count of all positive events at the item's first one, that one included."""
-    number: int
-    """Of the change; grows with every change of any item."""
-    users: int
-    """How many count for the item."""
-
-
-@dataclass(frozen=True, slots=True)
-class UserRecord:
-    """A user who counts for an item (record), or no longer does (None)."""
-
-    item_id: str
-    user_id: str
-    record: Mapping[str, Any] | None
-    of_bundle: bool = False
-    """The item came with a model; else it must be among the run-time items."""
-
-
-@dataclass(frozen=True, slots=True)
-class SupportRead:
-    """An item's support, from one moment."""
-
-    change: SupportChange
-    records: tuple[dict[str, Any], ...]
-    """In the order in which they came."""
+_Row = tuple[bytes, bytes, str, int, int, bytes]
+"""Item, user, whether the item needs no features, revision, end, what to do: see the script."""
 
 
 class ItemSupports:
-    """The records, over one connection.
+    """The records.
 
     Args:
-        connection: to Redis, with the patience of a write.
-        ttl_s: time to live of an item's records.
+        connection: to Redis, for what a request waits for.
+        background: to the same Redis, for everything else.
+        ttl_s: how long a user's state lives after its last change.
     """
 
-    def __init__(self, connection: Connection, ttl_s: int) -> None:
+    def __init__(self, connection: Connection, background: Connection, ttl_s: int) -> None:
         self._connection = connection
+        self._background = background
         self._ttl_s = ttl_s
-        self._stream = ChangeStream(connection, ITEMS_SUPPORTS, ITEMS_SUPPORTS_META)
+        self._stream = ChangeStream(background, ITEMS_SUPPORTS, ITEMS_SUPPORTS_META)
 
     async def put(self, positives: int, records: Sequence[UserRecord]) -> list[bool]:
         """Count positive events of all users, then take records; of one user the first one stays.
@@ -97,21 +79,13 @@ class ItemSupports:
             StateUnavailableError: whether it happened is unknown; repeating the records is safe,
                 repeating the count is not.
         """
-        taken: list[bool] = []
-        script = load_script("put_item_supports")
-        for start in range(0, max(1, len(records)), _ROWS_A_CALL):
-            keys = [ITEMS_SUPPORTS_META, ITEMS_SUPPORTED, ITEMS_SUPPORTS, ITEMS_STATE]
-            args: list[Argument] = [0 if start else positives, MAX_USERS, self._ttl_s]
-            args.append(_STREAM_CHANGES)
-            for row in records[start : start + _ROWS_A_CALL]:
-                item = encode_id("item_id", row.item_id)
-                user = encode_id("user_id", row.user_id)
-                keys += (item_support_key(item), erasure_key(user))
-                data = b"" if row.record is None else orjson.dumps(row.record)
-                args += (item, user, "1" if row.of_bundle else "0", data)
-            _, *outcomes = await self._connection.run(script, keys, *args)
-            taken += map(bool, outcomes)
-        return taken
+        rows: list[_Row] = []
+        for r in records:
+            item, user = encode_id("item_id", r.item_id), encode_id("user_id", r.user_id)
+            data = b"" if r.record is None else orjson.dumps(r.record)
+            due_s = r.revision // 1_000_000 + self._ttl_s
+            rows.append((item, user, "1" if r.of_bundle else "0", r.revision, due_s, data))
+        return await self._write(self._background, positives, rows)
 
     async def read(self, item_ids: Sequence[str]) -> tuple[int, dict[str, SupportRead]]:
         """Who counts for items, without naming them.
@@ -127,15 +101,15 @@ class ItemSupports:
         for start in range(0, len(item_ids), _ITEMS_A_READ):
             chunk = item_ids[start : start + _ITEMS_A_READ]
             items = [encode_id("item_id", item_id) for item_id in chunk]
-            keys = [ITEMS_SUPPORTS_META, ITEMS_SUPPORTED, *map(item_support_key, items)]
-            count, *supports = await self._connection.run(
-                load_script("read_item_supports"), keys, self._ttl_s, *items
+            keys = [ITEMS_SUPPORTS_META, ITEMS_SUPPORTED, ITEMS_SUPPORTS]
+            keys += map(item_support_key, items)
+            count, *supports = await self._background.run(
+                load_script("read_item_supports"), keys, *items
             )
             positives = int(count)
             for item_id, (entry, *records) in zip(chunk, supports, strict=True):
                 if records:
-                    ordered = (orjson.loads(r[_NUMBER_CHARS:]) for r in sorted(records))
-                    found[item_id] = SupportRead(_change(entry), tuple(ordered))
+                    found[item_id] = load_support(entry, records)
         return positives, found
 
     async def positives(self) -> int:
@@ -144,7 +118,7 @@ class ItemSupports:
         Raises:
             StateUnavailableError: Redis does not answer.
         """
-        return int(await self._connection.command("HGET", ITEMS_SUPPORTS_META, "positives") or 0)
+        return int(await self._background.command("HGET", ITEMS_SUPPORTS_META, "positives") or 0)
 
     async def snapshot(self) -> tuple[str, dict[str, SupportChange]]:
         """A position in the stream, and where every item stands then or later.
@@ -153,27 +127,48 @@ class ItemSupports:
             StateUnavailableError: Redis does not answer.
         """
         position = await self._stream.position()
-        return position, {i.decode(): _change(e) for i, e in await self._supported()}
+        found: dict[str, SupportChange] = {}
+        cursor: Argument = 0
+        while True:
+            cursor, part = await self._background.command(
+                "HSCAN", ITEMS_SUPPORTED, cursor, "COUNT", _ITEMS_A_SCAN
+            )
+            found.update((item.decode(), load_change(entry)) for item, entry in part.items())
+            if int(cursor) == 0:
+                return position, found
 
-    async def changes(self, after: str, block_ms: int) -> tuple[str, dict[str, SupportChange]]:
+    async def changes(
+        self, after: str, block_ms: int
+    ) -> tuple[str, dict[str, SupportChange], bool]:
         """The latest change of each item since a position; every item where some were missed.
 
         Args:
             after: a position from `snapshot` or `changes`.
             block_ms: longest wait for a change; 0 does not wait.
 
+        Returns:
+            The new position, the changes, and whether they are all that there is.
+
         Raises:
             StateUnavailableError: Redis does not answer.
         """
         position, entries = await self._stream.after(after, block_ms)
         if entries is None:
-            return await self.snapshot()
-        return position, {
-            e[b"item"].decode(): SupportChange(
-                int(e[b"first"]), int(e[b"number"]), int(e[b"users"])
-            )
-            for e in entries
-        }
+            return *await self.snapshot(), True
+        return position, {e[b"item"].decode(): load_change(e[b"entry"]) for e in entries}, False
+
+    async def drop_expired(self) -> int:
+        """Delete the records of users whose time is over; how many users those were.
+
+        Raises:
+            StateUnavailableError: some may be left for the next time.
+        """
+        users: list[bytes] = await self._background.run(
+            load_script("due_supporters"), (ITEMS_SUPPORTERS,), _USERS_A_SWEEP
+        )
+        for user in users:
+            await self._remove(self._background, user, b"expire")
+        return len(users)
 
     async def of_user(self, user: bytes) -> dict[str, dict[str, Any]]:
         """A user's records by item id.
@@ -181,10 +176,15 @@ class ItemSupports:
         Raises:
             StateUnavailableError: Redis does not answer.
         """
-        return {
-            item.decode(): orjson.loads(record[_NUMBER_CHARS:])
-            for item, record in await self._visit(user, "read")
-        }
+        items = await self._items_of(self._connection, user)
+        found: dict[str, dict[str, Any]] = {}
+        for start in range(0, len(items), _ROWS_A_CALL):
+            chunk = items[start : start + _ROWS_A_CALL]
+            reply = await self._connection.run(
+                load_script("user_item_supports"), [*map(item_support_key, chunk)], user, *chunk
+            )
+            found.update((item.decode(), load_record(record)) for item, record in reply)
+        return found
 
     async def forget(self, user: bytes) -> list[str]:
         """Delete a user's records and take no more of them for a while; ids of the items.
@@ -193,33 +193,33 @@ class ItemSupports:
             StateUnavailableError: some may be left; repeat it.
         """
         await self._connection.command("SET", erasure_key(user), 1, "EX", ERASURE_S)
-        return [item.decode() for item, _ in await self._visit(user, "delete")]
+        return await self._remove(self._connection, user, b"forget")
 
-    async def _visit(
-        self, user: bytes, mode: Literal["read", "delete"]
-    ) -> list[tuple[bytes, bytes]]:
-        items = [item for item, _ in await self._supported()]
-        found: list[tuple[bytes, bytes]] = []
-        for start in range(0, len(items), _ITEMS_A_SCAN):
-            chunk = items[start : start + _ITEMS_A_SCAN]
-            keys = [ITEMS_SUPPORTS_META, ITEMS_SUPPORTED, ITEMS_SUPPORTS]
-            keys += map(item_support_key, chunk)
-            found += await self._connection.run(
-                load_script("user_item_supports"), keys, user, mode, *chunk
-            )
+    async def _remove(
+        self, connection: Connection, user: bytes, how: Literal[b"forget", b"expire"]
+    ) -> list[str]:
+        items = await self._items_of(connection, user)
+        removed = await self._write(connection, 0, [(i, user, "0", 0, 0, how) for i in items])
+        return [item.decode() for item, was in zip(items, removed, strict=True) if was]
+
+    async def _items_of(self, connection: Connection, user: bytes) -> list[bytes]:
+        found: list[bytes] = await connection.command("HKEYS", user_items_key(user))
         return found
 
-    async def _supported(self) -> list[tuple[bytes, bytes]]:
-        found: dict[bytes, bytes] = {}
-        cursor: Argument = 0
-        while True:
-            cursor, part = await self._connection.command(
-                "HSCAN", ITEMS_SUPPORTED, cursor, "COUNT", _ITEMS_A_SCAN
-            )
-            found.update(part)
-            if int(cursor) == 0:
-                return list(found.items())
-
-
-def _change(entry: bytes) -> SupportChange:
-    return SupportChange(*map(int, entry.split()))
+    async def _write(
+        self, connection: Connection, positives: int, rows: Sequence[_Row]
+    ) -> list[bool]:
+        outcomes: list[bool] = []
+        script = load_script("put_item_supports")
+        for start in range(0, max(1, len(rows)), _ROWS_A_CALL):
+            keys = [ITEMS_SUPPORTS_META, ITEMS_SUPPORTED, ITEMS_SUPPORTS, ITEMS_STATE]
+            keys.append(ITEMS_SUPPORTERS)
+            args: list[Argument] = [0 if start else positives, MAX_ITEM_USERS, self._ttl_s]
+            args.append(_STREAM_CHANGES)
+            for row in rows[start : start + _ROWS_A_CALL]:
+                item, user, *_ = row
+                keys += (item_support_key(item), erasure_key(user), user_items_key(user))
+                args += row
+            _, *replies = await connection.run(script, keys, *args)
+            outcomes += map(bool, replies)
+        return outcomes

@@ -22,11 +22,17 @@ _ITEMS_A_SCAN = 1000
 
 
 class RunTimeItems:
-    """The table and the stream, over one connection."""
+    """The table and the stream.
 
-    def __init__(self, connection: Connection) -> None:
+    Args:
+        connection: to Redis, for changes.
+        background: to the same Redis, for following them.
+    """
+
+    def __init__(self, connection: Connection, background: Connection) -> None:
         self._connection = connection
-        self._stream = ChangeStream(connection, ITEMS_CHANGES, ITEMS_META)
+        self._background = background
+        self._stream = ChangeStream(background, ITEMS_CHANGES, ITEMS_META)
 
     async def put(self, items: Mapping[str, Mapping[str, Any] | None]) -> None:
         """Change items; a later reader of the stream sees every change in this order.
@@ -60,7 +66,7 @@ class RunTimeItems:
         items: dict[str, Features] = {}
         cursor: Argument = 0
         while True:
-            cursor, found = await self._connection.command(
+            cursor, found = await self._background.command(
                 "HSCAN", ITEMS_STATE, cursor, "COUNT", _ITEMS_A_SCAN
             )
             for item, data in found.items():

@@ -10,12 +10,15 @@ what Redis Cluster hashes), so one script may touch them together. Knows nothing
     {p17}:u:<id>:meta             hash: revision, features
     {p17}:u:<id>:state            hash: model version -> revision and adapted state
     {p17}:u:<id>:seen             sorted set: event ids by the time they were stored
+    {p17}:u:<id>:taken            set: numbers of up to 512 items that the user took
     {p17}:u:<id>:merged           hash of the id that this user was merged into
     {items}:state                 hash: item id -> features or null (hidden); no TTL
     {items}:changes               stream of changes to it
     {items}:meta                  hash: number of changes so far
     {items}:supported             hash: item id -> see `item_supports`; no TTL
     {items}:i:<id>:support        hash: user id -> why the user counts for the item
+    {items}:u:<id>:items          hash: item id -> revision of the user that decided; no TTL
+    {items}:supporters            sorted set: users by when their records end; no TTL
     {items}:supports              stream of changes to them, without users
     {items}:supports-meta         hash: number of those changes, positive events of all users
     {items}:erased:<hash>         an erasure that is not over yet; lives for two minutes
@@ -33,6 +36,7 @@ ITEMS_META = b"{items}:meta"
 ITEMS_SUPPORTED = b"{items}:supported"
 ITEMS_SUPPORTS = b"{items}:supports"
 ITEMS_SUPPORTS_META = b"{items}:supports-meta"
+ITEMS_SUPPORTERS = b"{items}:supporters"
 
 MAX_ID_CHARS = 256
 
@@ -46,12 +50,13 @@ class UserKeys:
     meta: bytes
     state: bytes
     seen: bytes
+    taken: bytes
     merged: bytes
 
     @property
     def own(self) -> tuple[bytes, ...]:
         """The keys that hold nothing but this user's data."""
-        return (self.support, self.meta, self.state, self.seen)
+        return (self.support, self.meta, self.state, self.seen, self.taken)
 
 
 def encode_id(name: str, value: str) -> bytes:
@@ -92,8 +97,13 @@ def user_keys(user: bytes, partitions: int) -> UserKeys:
     p = partition_of(user, partitions)
     # The id may hold any character: the last ":" ends it, because no suffix holds one.
     stem = b"{p%d}:u:%b:" % (p, user)
-    names = (b"support", b"meta", b"state", b"seen", b"merged")
+    names = (b"support", b"meta", b"state", b"seen", b"taken", b"merged")
     return UserKeys(log_key(p), *(stem + name for name in names))
+
+
+def item_number(item_id: str) -> int:
+    """Tells an item from a user's others in eight bytes; 48 bits."""
+    return int.from_bytes(hashlib.blake2b(item_id.encode(), digest_size=6).digest(), "big")
 
 
 def erasure_hash(user: bytes) -> bytes:
@@ -104,6 +114,11 @@ def erasure_hash(user: bytes) -> bytes:
 def item_support_key(item: bytes) -> bytes:
     """Who counts for an encoded item id."""
     return b"{items}:i:%b:support" % item
+
+
+def user_items_key(user: bytes) -> bytes:
+    """The items that an encoded user id counts for, or no longer does."""
+    return b"{items}:u:%b:items" % user
 
 
 def erasure_key(user: bytes) -> bytes:

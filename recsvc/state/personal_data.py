@@ -28,7 +28,7 @@ async def export_user(connection: Connection, keys: UserKeys, user: bytes) -> di
     Raises:
         StateUnavailableError: Redis does not answer.
     """
-    support, meta, states, seen = await connection.run(load_script("export_user"), keys.own)
+    support, meta, states, seen, taken = await connection.run(load_script("export_user"), keys.own)
     logged = [entry async for entry in _scan(connection, keys, user, "+", "read")]
     in_log = [orjson.loads(data) for _, kind, data in logged if kind == b"event"]
     in_support = [orjson.loads(member[_ARRIVAL_CHARS:]) for member in sorted(support)]
@@ -50,6 +50,7 @@ async def export_user(connection: Connection, keys: UserKeys, user: bytes) -> di
             for version, stored in zip(states[::2], states[1::2], strict=True)
         },
         "remembered_event_ids": [event_id.decode() for event_id in seen],
+        "remembered_item_numbers": sorted(map(int, taken)),
     }
 
 

@@ -10,6 +10,7 @@ running, Redis holds writes back for up to two seconds; only `always` covers its
 When a write raises, whether it happened is unknown; repeating it with the same event ids is safe.
 """
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -26,9 +27,13 @@ from recsvc.state.connection import Argument, Connection, ScriptCall
 from recsvc.state.events import AppendResult, Event, UserSnapshot, by_user, dump_event, load_event
 from recsvc.state.item_supports import ItemSupports
 from recsvc.state.items import Features, RunTimeItems
-from recsvc.state.keys import PARTITIONS_KEY, UserKeys, encode_id, user_keys
+from recsvc.state.keys import PARTITIONS_KEY, UserKeys, encode_id, item_number, user_keys
 from recsvc.state.scripts import load_script
 from recsvc.telemetry import Metrics
+
+
+def _nothing_counts(_: Event) -> bool:
+    return False
 
 
 class StateStore:
@@ -37,20 +42,27 @@ class StateStore:
     Args:
         connection: to Redis, for reads: a request waits no longer than they may take.
         writes: to the same Redis, with more patience: a write is not given up for a stall.
+        background: to the same Redis, for what no request waits for; not behind their breaker.
         settings: partitions, limits and times to live.
         metrics: counts accepted and dropped events.
     """
 
     def __init__(
-        self, connection: Connection, writes: Connection, settings: Settings, metrics: Metrics
+        self,
+        connection: Connection,
+        writes: Connection,
+        background: Connection,
+        settings: Settings,
+        metrics: Metrics,
     ) -> None:
         self.connection = connection
         self._writes = writes
+        self._background = background
         self._settings = settings
         self._metrics = metrics
-        self._items = RunTimeItems(writes)
+        self._items = RunTimeItems(writes, background)
         self.api_keys = ApiKeys(writes)
-        self.item_supports = ItemSupports(writes, settings.state_ttl_s)
+        self.item_supports = ItemSupports(writes, background, settings.state_ttl_s)
         self._partitions_checked = False
 
     @classmethod
@@ -71,17 +83,24 @@ class StateStore:
         """
         metrics = metrics or Metrics()
         breaker = Breaker(settings.breaker_failures, settings.breaker_reset_s, clock)
-        reads, writes = (
-            Connection(url, timeout_s, settings.redis_max_connections, breaker, metrics)
-            for timeout_s in (settings.redis_timeout_s, settings.redis_write_timeout_s)
+        reads, writes, background = (
+            Connection(url, timeout_s, settings.redis_max_connections, behind, metrics)
+            for timeout_s, behind in (
+                (settings.redis_timeout_s, breaker),
+                (settings.redis_write_timeout_s, breaker),
+                (settings.redis_write_timeout_s, None),
+            )
         )
-        return cls(reads, writes, settings, metrics)
+        return cls(reads, writes, background, settings, metrics)
 
-    async def start(self) -> None:
+    async def start(self, *, background: bool = False) -> None:
         """Check that Redis answers and was filled under the same number of partitions.
 
         Every other call does the same before its first command, so a service may start without
         Redis and take it up when it comes.
+
+        Args:
+            background: no request waits for it.
 
         Raises:
             StateUnavailableError: Redis does not answer.
@@ -90,8 +109,9 @@ class StateStore:
         if self._partitions_checked:
             return
         wanted = self._settings.partitions
-        await self.connection.command("SET", PARTITIONS_KEY, wanted, "NX")
-        found = int(await self.connection.command("GET", PARTITIONS_KEY))
+        connection = self._background if background else self.connection
+        await connection.command("SET", PARTITIONS_KEY, wanted, "NX")
+        found = int(await connection.command("GET", PARTITIONS_KEY))
         if found != wanted:
             raise PartitionMismatchError(
                 f"partitions={wanted} is set, but this Redis was filled with {found}; "
@@ -99,13 +119,16 @@ class StateStore:
             )
         self._partitions_checked = True
 
-    async def append(self, events: Sequence[Event]) -> AppendResult:
+    async def append(
+        self, events: Sequence[Event], counts: Callable[[Event], bool] = _nothing_counts
+    ) -> AppendResult:
         """Store events durably; those whose id the user already had are dropped.
 
         One script per user (per 500 of its events): all of its effects happen, or none.
 
         Args:
             events: any number, of any users.
+            counts: whether an event is to be counted, once for each user and item.
 
         Raises:
             InvalidInputError: a user id is no valid id; nothing was stored.
@@ -117,28 +140,22 @@ class StateStore:
             self._settings.dedupe_ttl_s,
         )
         calls: list[ScriptCall] = []
-        chunks: list[list[Event]] = []
         for user_id, chunk in by_user(events, EVENTS_A_CALL):
             user = encode_id("user_id", user_id)
             keys = self._keys(user)
             args: list[Argument] = [user, *limits]
             for e in chunk:
-                args += (e.event_id.encode(), e.order_ms, dump_event(e))
-            chunks.append(chunk)
-            calls.append(((keys.log, keys.support, keys.meta, keys.state, keys.seen), args))
+                item = item_number(e.item_id) if counts(e) else ""
+                args += (e.event_id.encode(), e.order_ms, dump_event(e), item)
+            calls.append(((keys.log, *keys.own), args))
         await self.start()
         replies: list[list[int]] = []
         for batch in batches(calls):
             replies += await self._writes.run_many(load_script("append"), batch)
-        repeated = [
-            chunk[place - 1]
-            for chunk, (_, _, *places) in zip(chunks, replies, strict=True)
-            for place in places
-        ]
-        accepted = len(events) - len(repeated)
+        accepted, duplicates, firsts = map(sum, zip((0, 0, 0), *replies, strict=True))
         self._metrics.events_accepted.inc(accepted)
-        self._metrics.events_duplicate.inc(len(repeated))
-        return AppendResult(accepted, len(repeated), tuple(repeated))
+        self._metrics.events_duplicate.inc(duplicates)
+        return AppendResult(accepted, duplicates, firsts)
 
     async def read_user(self, user_id: str, model_version: str) -> UserSnapshot:
         """All that a recommendation needs of a user, in one round trip and from one moment.
@@ -152,15 +169,28 @@ class StateStore:
         """
         keys = self._keys(encode_id("user_id", user_id))
         await self.start()
-        revision, features, state, *events = await self.connection.run(
+        reply = await self.connection.run(
             load_script("read_user"), (keys.support, keys.meta, keys.state), model_version
         )
-        return UserSnapshot(
-            revision=int(revision),
-            events=tuple(load_event(user_id, stored) for stored in events),
-            features=None if features is None else orjson.loads(features),
-            state=state,
-        )
+        return _snapshot(user_id, reply)
+
+    async def read_users(self, user_ids: Sequence[str]) -> list[UserSnapshot]:
+        """What is stored of some users, for work that no request waits for; no adapted states.
+
+        Raises:
+            StateUnavailableError: Redis does not answer.
+        """
+        calls: list[ScriptCall] = []
+        for user_id in user_ids:
+            keys = self._keys(encode_id("user_id", user_id))
+            calls.append(((keys.support, keys.meta, keys.state), ("",)))
+        await self.start(background=True)
+        replies = await self._background.run_many(load_script("read_user"), calls)
+        found = []
+        for user_id, reply in zip(user_ids, replies, strict=True):
+            found.append(_snapshot(user_id, reply))
+            await asyncio.sleep(0)  # a long history takes a while: requests have their turn
+        return found
 
     async def write_state(
         self, user_id: str, model_version: str, revision: int, state: bytes
@@ -240,14 +270,14 @@ class StateStore:
 
     async def items_snapshot(self) -> tuple[str, dict[str, Features]]:
         """All run-time items and a position; see `RunTimeItems.snapshot`."""
-        await self.start()
+        await self.start(background=True)
         return await self._items.snapshot()
 
     async def item_changes(
         self, after: str, block_ms: int
     ) -> tuple[str, list[tuple[str, Features]]]:
         """The changes after a position; see `RunTimeItems.changes`."""
-        await self.start()
+        await self.start(background=True)
         return await self._items.changes(after, block_ms)
 
     async def ping(self) -> None:
@@ -256,8 +286,18 @@ class StateStore:
 
     async def close(self) -> None:
         """Close all connections."""
-        await self.connection.close()
-        await self._writes.close()
+        for connection in (self.connection, self._writes, self._background):
+            await connection.close()
 
     def _keys(self, user: bytes) -> UserKeys:
         return user_keys(user, self._settings.partitions)
+
+
+def _snapshot(user_id: str, reply: Sequence[Any]) -> UserSnapshot:
+    revision, features, state, *events = reply
+    return UserSnapshot(
+        revision=int(revision),
+        events=tuple(load_event(user_id, stored) for stored in events),
+        features=None if features is None else orjson.loads(features),
+        state=state,
+    )

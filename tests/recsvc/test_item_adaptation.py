@@ -26,7 +26,6 @@ def draw(seed: int, size: int) -> TakenItem:
         float(rng.normal()),
         rng.normal(size=(size, 2)).astype(np.float32),
         rng.normal(size=size).astype(np.float32),
-        rng.integers(1, 3, size).astype(np.float32),
         int(rng.integers(1, 50)),
     )
 
@@ -38,8 +37,8 @@ def test_a_batch_is_as_its_items(bundle: Bundle) -> None:
     vectors_BD, bias_B = adapt_items(bundle.graphs, bundle.sample_users, items)
     for item, vector_D, bias in zip(items, vectors_BD, bias_B, strict=True):
         expected_D, expected = by_hand(
-            item.prior_vector_D, item.prior_bias, item.states_SD, item.offset_S, item.weight_S,
-            item.exposure,
+            item.prior_vector_D, item.prior_bias, item.states_SD, item.offset_S,
+            np.ones_like(item.offset_S), item.exposure,
         )  # fmt: skip
         np.testing.assert_allclose(vector_D, expected_D, rtol=1e-5, atol=1e-6)
         assert bias == pytest.approx(expected, rel=1e-5)

@@ -1,7 +1,7 @@
 """What is kept of a user who took an item."""
 
-from recsvc.contract.manifest import InteractionRules, PositiveRule
-from recsvc.recommender.item_records import MAX_OTHERS, record_of
+from recsvc.contract.manifest import MAX_OTHER_ITEMS, InteractionRules, PositiveRule
+from recsvc.recommender.item_records import record_of
 from recsvc.recommender.values import SessionEvent
 
 RULES = InteractionRules(
@@ -38,4 +38,4 @@ def test_a_record_is_bounded() -> None:
     events = [took("new"), *(took(f"i{n}") for n in range(100)), took("z", None, "impression")]
     record = record_of("new", events, RULES)
     assert record is not None
-    assert [o[0] for o in record["others"]] == [f"i{n}" for n in range(100 - MAX_OTHERS, 100)]
+    assert [o[0] for o in record["others"]] == [f"i{n}" for n in range(100 - MAX_OTHER_ITEMS, 100)]

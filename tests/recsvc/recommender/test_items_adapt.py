@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from recsvc.candidates import log_totals
+from recsvc.contract.manifest import MAX_ITEM_USERS
 from recsvc.contract.registry import Registry
 from recsvc.item_adaptation import rounded_exposure
 from recsvc.recommender import Query, Recommender, connect
@@ -18,10 +20,10 @@ from recsvc.recommender import item_recorder as recording
 from recsvc.recommender.known_users import KnownUsers
 from recsvc.recommender.wiring import Connected
 from recsvc.settings import Settings
-from recsvc.state import item_supports
 from recsvc.state.embedded import find_redis_server
 from recsvc.state.events import Event
 from recsvc.state.store import StateStore
+from recsvc.state.support_entries import SupportChange, UserRecord
 from recsvc.telemetry import Metrics
 from tests.recsvc.bundles import BLACK, COLOUR_KERNEL, ITEM_IDS, WHITE, publish_world
 from tests.recsvc.redis_server import DEADLINE_S, RedisServer
@@ -119,6 +121,11 @@ def expected(
     return vector_D.tolist(), bias
 
 
+def is_exposed(replica: Replica, exposure: int) -> bool:
+    """Whether the item was adapted with this exposure."""
+    return replica.recommender.model.adapted["new"].exposure == exposure
+
+
 def assert_placed(found: tuple[list[float], float], right: tuple[list[float], float]) -> None:
     np.testing.assert_allclose(found[0], right[0], rtol=1e-5, atol=1e-6)
     assert found[1] == pytest.approx(right[1], rel=1e-5)
@@ -126,7 +133,7 @@ def assert_placed(found: tuple[list[float], float], right: tuple[list[float], fl
 
 async def test_an_item_lies_where_the_graph_puts_it(replica: Replica) -> None:
     """States without the item, the first users alone, each of them once whatever the event weighs,
-    and the rounded exposure."""
+    and the rounded exposure: what anybody took of trained items until the last of them came."""
     await replica.recommender.put_items({"new": {}})
     likes: list[tuple[list[str], float]] = []
     for n in range(MAX_SUPPORT + 2):
@@ -134,16 +141,18 @@ async def test_an_item_lies_where_the_graph_puts_it(replica: Replica) -> None:
         event = "buy" if n == 1 else None
         await replica.took(f"u{n}", *others, "new", event=event)
         likes.append((others, 1.0))
-        await replica.until(lambda: replica.interactions() == min(len(likes), MAX_SUPPORT))
-    await replica.took("somebody", *BLACK, *WHITE)
-    positives = 6 * 2 + 4 + len(BLACK) + len(WHITE)
-    await replica.parts.recorder.flush()
-    assert await replica.store.item_supports.positives() == positives
-    _, found = await replica.store.item_supports.read(["new"])
-    exposure = rounded_exposure(positives - found["new"].change.first + 1)
-    model = replica.recommender.model
-    await replica.until(lambda: model.adapted["new"].exposure == exposure)
-    assert_placed(replica.placed(), expected(replica, likes[:MAX_SUPPORT], exposure))
+        await replica.until(lambda: replica.interactions() == len(likes))
+        if n == MAX_SUPPORT - 2:
+            trained = [*BLACK, *WHITE[:-1]]
+            await replica.took("somebody", *trained)
+            await replica.parts.recorder.flush()
+            taken = 1 + 2 + 2 + len(trained)
+            assert await replica.store.item_supports.positives() == taken
+            met = rounded_exposure(taken - 1 + len(likes))
+            await replica.until(functools.partial(is_exposed, replica, met))
+            assert_placed(replica.placed(), expected(replica, likes, met))
+    met = rounded_exposure(taken + 1 - 1 + MAX_SUPPORT)
+    assert_placed(replica.placed(), expected(replica, likes[:MAX_SUPPORT], met))
 
 
 async def test_who_shares_the_taste_gets_the_item(replica: Replica) -> None:
@@ -166,16 +175,23 @@ async def test_who_shares_the_taste_gets_the_item(replica: Replica) -> None:
 
 
 async def test_a_repeated_event_counts_once(replica: Replica) -> None:
-    """The same event again, with and without its id, is one user and one positive event less."""
+    """A user's first positive event on each trained item counts, in any number of calls, clicks and
+    retries, beside what is no evidence and what is negative: as in training."""
     await replica.recommender.put_items({"new": {}})
     for _ in range(3):
         await replica.took("ada", WHITE[0], "new")
     await replica.until(lambda: replica.interactions() == 1)
-    await replica.recommender.record([Event("ada", "new", None, None, 9, "another")])
-    await replica.took("bob", WHITE[1], "new")
-    await replica.until(lambda: replica.interactions() == 2)
+    again = [
+        Event("ada", i, None, None, 9, f"{i}-{n}") for i in ("new", WHITE[0]) for n in range(2)
+    ]
+    await replica.recommender.record(again)
+    await replica.took("bob", WHITE[1], "new", value=1.0)
+    await replica.took("bob", WHITE[1], value=5.0)
+    clicks = [Event("bob", WHITE[n % 2], None, None, n, f"c{n}") for n in range(700)]
+    await replica.recommender.record(clicks)
     await replica.parts.recorder.flush()
-    assert await replica.store.item_supports.positives() == 2 + 1 + 2
+    assert await replica.store.item_supports.positives() == 1 + 2
+    assert replica.interactions() == 1
 
 
 async def test_the_last_word_counts(replica: Replica) -> None:
@@ -335,7 +351,7 @@ async def test_a_redis_that_dies_in_between_is_waited_for(short_dir: Path, tmp_p
         stored = Event("ada", "new", None, None, 5, "e")
         await replica.store.append([stored])
         server.kill()
-        replica.parts.recorder.note_events([stored], [])
+        replica.parts.recorder.note_events([stored], 0)
         assert replica.interactions() == 0
         server.start()
         await replica.until(lambda: replica.interactions() == 1)
@@ -351,10 +367,8 @@ async def test_a_busy_item_is_not_adapted_with_every_event(
     for n in range(0, 400, 20):
         await replica.recommender.record(crowd[n : n + 20])
     supports = replica.parts.adapter.supports
-    await replica.until(
-        lambda: "new" in supports and supports["new"].users == item_supports.MAX_USERS
-    )
-    await replica.until(lambda: replica.interactions() == MAX_SUPPORT)
+    await replica.until(lambda: "new" in supports and supports["new"].users == MAX_ITEM_USERS)
+    await replica.until(lambda: replica.interactions() == MAX_ITEM_USERS)
     moves = replica.metrics.registry.get_sample_value("recsvc_items_adapted_total")
     assert moves is not None
     assert moves < 40
@@ -362,3 +376,88 @@ async def test_a_busy_item_is_not_adapted_with_every_event(
     monkeypatch.setattr(replica.parts.recorder, "note", lambda user, _: noted.append(user))
     await replica.took("late", "new")
     assert noted == []
+
+
+async def test_a_model_that_comes_back_takes_up_the_exposure(
+    replica: Replica, tmp_path: Path
+) -> None:
+    """After a rollback an item lies where its exposure of today puts it, not that of before."""
+    await replica.recommender.put_items({"new": {}})
+    await replica.took("ada", WHITE[0], "new")
+    await replica.until(lambda: replica.interactions() == 1)
+    publish_world(tmp_path, "inverted", inverted=True, adapts_items=True)
+    await replica.parts.rollout.check()
+    await replica.took("somebody", *BLACK)
+    exposure = rounded_exposure(1 + len(BLACK))
+    await replica.until(lambda: is_exposed(replica, exposure))
+    Registry(tmp_path).promote("v1", NOW)
+    await replica.parts.rollout.check()
+    assert replica.recommender.model.version == "v1"
+    await replica.until(lambda: is_exposed(replica, exposure))
+    assert_placed(replica.placed(), expected(replica, [([WHITE[0]], 1.0)], exposure))
+
+
+async def test_a_bulk_load_delays_no_other_item(
+    replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What changed last is looked at with the next batch, and what waits longest with each."""
+    adapter, looked_at = replica.parts.adapter, list[str]()
+
+    async def note(_: object, item_ids: list[str]) -> None:
+        looked_at.extend(item_ids)
+        if len(looked_at) == len(item_ids):  # the first batch: something changes meanwhile
+            adapter.supports["late"] = SupportChange(1, 1, 1, 1, 1)
+            adapter.mark(["late"])
+
+    monkeypatch.setattr(adapter, "_adapt", note)
+    bulk = [f"item-{n}" for n in range(1000)]
+    adapter.supports.update((i, SupportChange(1, 1, 1, 1, 1)) for i in bulk)
+    adapter.mark(bulk)
+    await adapter.adapt_changed()
+    assert {bulk[0], bulk[-1]} <= set(looked_at[:2])
+    assert "late" in looked_at[: 2 * 32]
+    while len(looked_at) < 1001:
+        await adapter.adapt_changed()
+    assert sorted(looked_at) == sorted([*bulk, "late"])
+
+
+async def test_a_bulk_load_of_events_delays_no_other_user(
+    replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of many users who wait, who came last is written with the first batch; all of them are."""
+    written: list[str] = []
+    put = replica.store.item_supports.put
+
+    async def note(positives: int, records: list[UserRecord]) -> list[bool]:
+        written.extend(r.user_id for r in records)
+        return await put(positives, records)
+
+    monkeypatch.setattr(replica.store.item_supports, "put", note)
+    await replica.recommender.put_items({"new": {}})
+    users = [f"u{n}" for n in range(200)]
+    await replica.recommender.record([Event(u, "new", None, None, 1, "e") for u in users])
+    await replica.until(lambda: len(written) == len(users))
+    assert {users[0], users[-1]} <= set(written[:2])
+    assert sorted(written) == sorted(users)
+
+
+async def test_steady_events_are_written_at_a_pace(
+    replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a write the next one waits: events that come meanwhile go together."""
+    monkeypatch.setattr(recording, "FLUSH_S", 3600.0)
+    counts: list[int] = []
+
+    async def put(positives: int, records: list[UserRecord]) -> list[bool]:
+        counts.append(positives)
+        await replica.took(f"u{len(counts)}-again", *WHITE[1:3])  # more comes with every write
+        return [True for _ in records]
+
+    monkeypatch.setattr(replica.store.item_supports, "put", put)
+    await replica.took("u", WHITE[0])
+    await replica.until(lambda: counts == [1])
+    for _ in range(10):
+        await replica.took("v", WHITE[0])
+    assert counts == [1]
+    await replica.parts.recorder.flush()
+    assert counts == [1, 3]

@@ -1,13 +1,14 @@
 """The state store keeps its promises on every kind of Redis: single servers and a cluster."""
 
 import asyncio
+from collections.abc import Awaitable
 from dataclasses import replace
 
 import pytest
 
 from recsvc.errors import InvalidInputError, PartitionMismatchError
 from recsvc.state.events import AppendResult, Event
-from recsvc.state.keys import log_key, user_keys
+from recsvc.state.keys import item_number, log_key, user_keys
 from recsvc.state.store import StateStore
 from recsvc.telemetry import Metrics
 from tests.recsvc.state.conftest import TEST_SETTINGS, Backend
@@ -172,7 +173,7 @@ async def test_of_racing_writers_only_one_at_the_last_revision_wins(store: State
 
 async def test_state_expires_and_the_log_does_not(store: StateStore, backend: Backend) -> None:
     """Every key of a user has a time to live; the log and the record of partitions have none."""
-    await store.append([EVENT])
+    await store.append([EVENT], lambda _: True)
     await store.put_user_features("ada", {"age": 3})
     user = await store.read_user("ada", "v1")
     await store.write_state("ada", "v1", user.revision, b"state")
@@ -224,3 +225,37 @@ async def test_the_counters_tell_new_events_from_duplicates(backend: Backend) ->
     text = metrics.render()[0].decode()
     assert "recsvc_events_accepted_total 2.0" in text
     assert "recsvc_events_duplicate_total 1.0" in text
+
+
+async def test_each_user_and_item_counts_once(store: StateStore, backend: Backend) -> None:
+    """Only what is asked to count does, and of that a user's first accepted event on the item, in
+    any number of calls and parts; what is remembered for it is exported and erased."""
+
+    def counts(e: Event) -> bool:
+        return e.event == "click"
+
+    def clicks(*events: Event) -> Awaitable[AppendResult]:
+        return store.append(events, counts)
+
+    other = replace(EVENT, item_id="other", event_id="2")
+    assert (await clicks(replace(EVENT, event="view", event_id="0"), EVENT, EVENT)).firsts == 1
+    assert (await clicks(EVENT, replace(EVENT, event_id="1"))).firsts == 0
+    many = [replace(e, event_id=f"{e.item_id}{n}") for n in range(600) for e in (EVENT, other)]
+    assert (await clicks(*many, replace(EVENT, user_id="bob"))).firsts == 2
+    export = await store.export_user("ada")
+    assert export is not None
+    expected = sorted(map(item_number, (EVENT.item_id, "other")))
+    assert export["remembered_item_numbers"] == expected
+    await store.erase_user("ada")
+    assert user_keys(b"ada", TEST_SETTINGS.partitions).taken not in backend.stored_keys()
+
+
+async def test_as_many_items_are_remembered_as_take_little_room(store: StateStore) -> None:
+    """Of more than 512 some are forgotten, and may count again."""
+    many = [replace(EVENT, item_id=f"i{n}", event_id=f"{n}") for n in range(600)]
+    assert (await store.append(many, lambda _: True)).firsts == 600
+    export = await store.export_user("ada")
+    assert export is not None
+    assert len(export["remembered_item_numbers"]) == 512
+    again = [replace(e, event_id=f"{e.event_id}-again") for e in many]
+    assert (await store.append(again, lambda _: True)).firsts >= 600 - 512

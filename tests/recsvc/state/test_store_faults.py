@@ -60,7 +60,7 @@ async def store(server: RedisServer, clock: Clock) -> AsyncIterator[StateStore]:
 
 
 def calls(store: StateStore) -> list[Callable[[], Awaitable[object]]]:
-    """One call of every kind."""
+    """One call of every kind that a request may wait for."""
     return [
         store.ping,
         lambda: store.append([event(1)]),
@@ -70,23 +70,33 @@ def calls(store: StateStore) -> list[Callable[[], Awaitable[object]]]:
         lambda: store.export_user("ada"),
         lambda: store.erase_user("ada"),
         lambda: store.put_items({"item": {}}),
+    ]
+
+
+def background_calls(store: StateStore) -> list[Callable[[], Awaitable[object]]]:
+    """One call of every other kind."""
+    return [
+        lambda: store.read_users(["ada"]),
         store.items_snapshot,
         lambda: store.item_changes("0-0@0", 100),
         lambda: store.item_supports.put(1, []),
         lambda: store.item_supports.read(["item"]),
+        store.item_supports.drop_expired,
         store.item_supports.positives,
         store.item_supports.snapshot,
         lambda: store.item_supports.changes("0-0@0", 100),
     ]
 
 
-async def refusal(call: Callable[[], Awaitable[object]]) -> StateUnavailableError:
+async def refusal(
+    call: Callable[[], Awaitable[object]], retry_after_s: int = 7
+) -> StateUnavailableError:
     """The error that a call answers with, in time."""
     async with asyncio.timeout(HANGS_S):
         with pytest.raises(StateUnavailableError) as caught:
             await call()
     assert caught.value.status == 503
-    assert caught.value.retry_after_s == 7
+    assert caught.value.retry_after_s == retry_after_s
     return caught.value
 
 
@@ -94,6 +104,8 @@ async def test_without_redis_every_call_is_refused(store: StateStore) -> None:
     """Nobody listens: every call fails at once as unavailable, none pretends success."""
     for call in calls(store):
         await refusal(call)
+    for call in background_calls(store):
+        await refusal(call, 1)
 
 
 @pytest.mark.parametrize("leaked", [AttributeError, TypeError])
@@ -128,8 +140,23 @@ async def test_a_silent_redis_is_answered_within_the_budget(
     for call in calls(store):
         clock.now_s += 10.0
         assert "refused" not in (await refusal(call)).detail
+    for call in background_calls(store):
+        await refusal(call, 1)
     server.signal(signal.SIGCONT)
     await store.close()
+
+
+async def test_background_work_opens_no_breaker(
+    server: RedisServer, store: StateStore, clock: Clock
+) -> None:
+    """However often it fails: requests are not refused for it, and it is not refused itself."""
+    for _ in range(2 * SETTINGS.breaker_failures):
+        for call in background_calls(store):
+            assert "left alone" not in (await refusal(call, 1)).detail
+    assert "left alone" not in (await refusal(store.ping)).detail
+    server.start()
+    await store.ping()
+    assert await store.item_supports.positives() == 0
 
 
 async def test_a_lost_answer_is_an_error_and_a_repeat_is_harmless(
