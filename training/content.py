@@ -1,4 +1,4 @@
-"""Linear maps of encoded features at export: missing columns.
+"""Encoded features of which something is missing: in linear maps at export, and as rows.
 
 Knows nothing of ONNX or of training runs.
 
@@ -36,3 +36,20 @@ def fill_missing(
         filled_FD[0] += effect_D
         filled_FD[flag] -= effect_D
     return filled_FD.astype(np.float32)
+
+
+def blank_row(schema: FeatureSchema, mean_F: NDArray[np.floating]) -> NDArray[np.float32]:
+    """The encoded row of somebody of whom nothing is known, (F,), as `fill_missing` reads it: the
+    average where training saw no column missing, else the missing column.
+
+    Args:
+        schema: layout of the F positions, the intercept first.
+        mean_F: mean encoded row of the training rows.
+    """
+    blank_F = np.zeros(len(mean_F), dtype=np.float32)
+    blank_F[0] = 1.0
+    for column, flag, first in schema.offsets():
+        if mean_F[flag] >= _ALWAYS:
+            own = slice(first, first + column.width)
+            blank_F[own], blank_F[flag] = mean_F[own], mean_F[flag]
+    return blank_F

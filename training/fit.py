@@ -176,6 +176,7 @@ def fit(
         prepared.data,
         trained,
         model.rows_N,
+        prepared.user_schema,
         prepared.item_schema,
         training_events(dataset, prepared),
         config,

@@ -53,12 +53,23 @@ def record_of(
     own = deciding.pop(item_id, None)
     if own is None or rules.label(own.value) != 1.0:
         return None
-    others = list(deciding.values())[-MAX_OTHER_ITEMS:]
+    others = _most_telling(list(deciding.values()), rules)
     return {
         "event": own.event,
         "value": own.value,
         "others": [[e.item_id, e.event, e.value] for e in others],
     }
+
+
+def _most_telling(others: Sequence[Interaction], rules: InteractionRules) -> list[Interaction]:
+    """The latest positive ones, as training takes them; where there is room the latest others."""
+    places = {True: list[int](), False: list[int]()}
+    for place, event in enumerate(others):
+        places[rules.label(event.value) == 1.0].append(place)
+    liked = places[True][-MAX_OTHER_ITEMS:]
+    room = MAX_OTHER_ITEMS - len(liked)
+    rest = places[False][len(places[False]) - min(room, len(places[False])) :]
+    return [others[place] for place in sorted([*liked, *rest])]
 
 
 def speaks(record: Record, rules: InteractionRules) -> bool:

@@ -35,6 +35,14 @@ class Events:
             self.user_E[chosen_E], self.item_E[chosen_E], time, self.n_users, self.n_items
         )
 
+    def places(self, users: NDArray[np.integer], items: NDArray[np.integer]) -> NDArray[np.int64]:
+        """Where the events of some pairs are, all of which there must be."""
+        key_E = self.user_E * self.n_items + self.item_E
+        order = np.argsort(key_E)
+        wanted = users.astype(np.int64) * self.n_items + items
+        found: NDArray[np.int64] = order[np.searchsorted(key_E, wanted, sorter=order)]
+        return found
+
     def rank_in_item(self) -> NDArray[np.int64]:
         """0 for an item's first event, 1 for its second, ... (E,)."""
         order = np.argsort(self.item_E, kind="stable")

@@ -11,18 +11,26 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from recsvc.contract.manifest import MAX_ITEM_USERS
 from recsvc.contract.schema import FeatureSchema
+from training.content import blank_row
 from training.errors import TrainingError
 from training.item_prior import ItemPrior
 from training.items.choose import calibrated_offset, choose_settings
 from training.items.events import Events, Traffic, first_events
 from training.items.shared_space import ItemSettings, SharedSpace, shared_space
-from training.items.states import MAX_SUPPORT, user_states
-from training.items.task import ColdItemTask
+from training.items.states import (
+    SAMPLE_USERS,
+    UserStates,
+    sample_by_events,
+    states_before,
+    user_states,
+)
+from training.items.task import ColdItemTask, ItemSupports
 from training.methods import ColdUserData
 from training.outer_loop import MetaTrainer, TrainConfig, Trained
 from training.posterior import ItemAdaptation
-from training.tasks import Histories
+from training.tasks import PADDING, Histories
 
 SIZES = (0, 1, 3, 10)
 """Support sizes that settings are judged by."""
@@ -45,10 +53,41 @@ class LearnedItems:
     """What was chosen and why."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Takers:
+    """Training users at their events, as the service knows those who take a new item."""
+
+    events: Events
+    blank_F: NDArray[np.float32]
+    """Encoded user of whom nothing is known."""
+
+    def sample(
+        self, trained: Trained, rows_N: NDArray[np.int64], rng: np.random.Generator
+    ) -> UserStates:
+        """States at some events on trained items, evenly spread over users and their histories."""
+        places = np.flatnonzero(rows_N[self.events.item_E] >= 0)
+        places = places[np.argsort(self.events.user_E[places], kind="stable")]
+        at_M = sample_by_events(np.ones(len(places), dtype=np.int64), SAMPLE_USERS, rng)
+        return states_before(trained, rows_N, self.events, places[at_M], self.blank_F)
+
+    def with_states(
+        self, supports: ItemSupports, trained: Trained, rows_N: NDArray[np.int64]
+    ) -> ItemSupports:
+        """The same supports with their users' states, by a model that never saw the items."""
+        is_row_IS = supports.users_IS != PADDING
+        items_IS = np.broadcast_to(supports.items_I[:, None], is_row_IS.shape)
+        at_K = self.events.places(supports.users_IS[is_row_IS], items_IS[is_row_IS])
+        found = states_before(trained, rows_N, self.events, at_K, self.blank_F)
+        states_ISD = np.zeros((*is_row_IS.shape, found.states_UD.shape[1]), dtype=np.float32)
+        states_ISD[is_row_IS] = found.states_UD
+        return replace(supports, states_ISD=states_ISD)
+
+
 def learn_items(
     data: ColdUserData,
     trained: Trained,
     rows_N: NDArray[np.int64],
+    user_schema: FeatureSchema,
     schema: FeatureSchema,
     events: Events,
     config: TrainConfig,
@@ -59,11 +98,14 @@ def learn_items(
         data: what the model was trained on, item features among it.
         trained: the model.
         rows_N: its row of every item code, -1 where it has none.
+        user_schema: layout of the users' features.
         schema: layout of the items' features.
         events: of the training users, by their rows in `data.train`.
         config: that the model was trained with.
     """
-    space = _space(data, trained, rows_N, schema, None)
+    mean_F = np.asarray(data.train_features.mean(axis=0), dtype=np.float64).ravel()
+    takers = _Takers(events, blank_row(user_schema, mean_F))
+    space = _space(data, trained, rows_N, schema, takers, None)
     fewest = min(len(trained.codes_M), data.train.n_users)
     if fewest < _LEAST:
         reason = (
@@ -71,9 +113,9 @@ def learn_items(
             f"it takes {_LEAST} of each"
         )
         return LearnedItems(space.prior.module(), None, reason)
-    settings, reason = _choose(data, trained, space, schema, events, config)
+    settings, reason = _choose(data, trained, space, schema, takers, config)
     adaptation = ItemAdaptation(
-        space.parameters(settings), space.sample.states_UD, space.sample.offset_U, MAX_SUPPORT
+        space.parameters(settings), space.sample.states_UD, space.sample.offset_U, MAX_ITEM_USERS
     )
     return LearnedItems(
         space.prior.module(settings.scale, settings.offset),
@@ -87,7 +129,7 @@ def _choose(
     trained: Trained,
     space: SharedSpace,
     schema: FeatureSchema,
-    events: Events,
+    takers: _Takers,
     config: TrainConfig,
 ) -> tuple[ItemSettings, str]:
     """Settings from held-out items, or the defaults, and why."""
@@ -95,7 +137,7 @@ def _choose(
     rng = np.random.default_rng([data.seed, 13])
     wanted = min(round(_HELD_OUT_SHARE * len(trained.codes_M)), _MOST_ITEMS)
     held_H = np.sort(rng.choice(trained.codes_M, wanted, replace=False))
-    everyone = _task(data, held_H, events).sample(_MOST_USERS, data.seed)
+    everyone = _task(data, held_H, takers.events).sample(_MOST_USERS, data.seed)
     judges = _takers(everyone)
     if len(held_H) < _LEAST_ITEMS or len(judges) < _LEAST:
         return default, (
@@ -109,7 +151,10 @@ def _choose(
         fold = trainer.run()
     except TrainingError as exc:  # the model that is served is trained already
         return default, f"{_words(default)}: not chosen on this data: without some items, {exc}"
-    known = _space(fewer, fold, trainer.rows_N, schema, space)
+    known = _space(fewer, fold, trainer.rows_N, schema, takers, space)
+    everyone = replace(
+        everyone, supports=takers.with_states(everyone.supports, fold, trainer.rows_N)
+    )
     features = data.validation_features[everyone.users_U]
     states_UD = user_states(fold, trainer.rows_N, everyone.seen, features).states_UD
     offset = calibrated_offset(known, everyone, states_UD, default)
@@ -145,9 +190,11 @@ def _space(
     trained: Trained,
     rows_N: NDArray[np.int64],
     schema: FeatureSchema,
+    takers: _Takers,
     like: SharedSpace | None,
 ) -> SharedSpace:
     assert data.item_features is not None, "fit always encodes items. This is a bug."
+    rng = np.random.default_rng([data.seed, 5])
     return shared_space(
         trained,
         rows_N,
@@ -155,8 +202,9 @@ def _space(
         data.train_features,
         data.item_features,
         schema,
-        np.random.default_rng([data.seed, 5]),
+        rng,
         None if like is None else like.prior.block_weights,
+        takers.sample(trained, rows_N, rng),
     )
 
 

@@ -95,11 +95,13 @@ class SharedSpace:
         apart_IP = self.prior_NP[supports.items_I] - self.prior.mean_P
         prior_IP = self.prior.mean_P + stretch_P * apart_IP
         prior_IP[:, -1] += settings.offset
-        users_IS = np.maximum(supports.users_IS, 0)
+        states_ISD = supports.states_ISD
+        if states_ISD is None:
+            states_ISD = self.states.states_UD[np.maximum(supports.users_IS, 0)]
         with torch.no_grad():
             adapted_IP = adapt_items(
                 torch.as_tensor(prior_IP, dtype=torch.float32),
-                torch.as_tensor(self.states.states_UD[users_IS]),
+                torch.as_tensor(states_ISD),
                 torch.as_tensor((supports.users_IS != PADDING).astype(np.float32)),
                 torch.as_tensor(
                     supports.events_met(from_first=settings.from_first > 0), dtype=torch.float32
@@ -161,6 +163,7 @@ def shared_space(
     schema: FeatureSchema,
     rng: np.random.Generator,
     block_weights: Mapping[str, float] | None = None,
+    sample: UserStates | None = None,
 ) -> SharedSpace:
     """The space of a trained model.
 
@@ -173,9 +176,11 @@ def shared_space(
         schema: layout of those.
         rng: draws the sample users, and rows to choose block weights on.
         block_weights: of the item columns, where they are known.
+        sample: states of users at some events; None: users as they are today, drawn by their share
+            of the events.
     """
     states = user_states(trained, rows_N, histories, user_features)
-    sample = states.take(sample_by_events(histories.lengths_U, SAMPLE_USERS, rng))
+    sample = sample or states.take(sample_by_events(histories.lengths_U, SAMPLE_USERS, rng))
     theta_IP = np.column_stack(item_vectors(trained))
     theta_NP = np.zeros((len(rows_N), theta_IP.shape[1]), dtype=np.float32)
     theta_NP[:, -1] = _UNKNOWN_BIAS

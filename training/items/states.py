@@ -2,7 +2,8 @@
 
 Knows nothing of items' content or of how items adapt.
 
-Shape legend: U users, M sample users, N item codes, I rows of the model, D dims, S support rows.
+Shape legend: U users, M sample users, N item codes, I rows of the model, K some events, F feature
+positions, D dims, S support rows.
 """
 
 from dataclasses import dataclass
@@ -12,12 +13,14 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from recsvc.contract.manifest import MAX_OTHER_ITEMS
 from training.algorithms.maml import adapted_states
+from training.items.events import Events
 from training.outer_loop import Trained
-from training.tasks import Histories
+from training.tasks import PADDING, Histories
 
 MAX_SUPPORT = 50
-"""Most recent positives of a user that make their state, as the service takes them."""
+"""Most recent positives of a user that make their state, as the service takes them for lists."""
 SAMPLE_USERS = 1024
 _BLOCK_USERS = 256
 
@@ -53,21 +56,54 @@ def user_states(
         histories: over item codes.
         features: (U, F) encoded users.
     """
-    model = trained.model
-    vectors_ID = torch.as_tensor(item_vectors(trained)[0])
     lengths_U = histories.lengths_U
     recent = histories.prefix(np.maximum(lengths_U - MAX_SUPPORT, 0), lengths_U)
+    codes_US = recent.padded(MAX_SUPPORT)
+    return _states(trained, np.where(codes_US >= 0, rows_N[codes_US], PADDING), features)
+
+
+def states_before(
+    trained: Trained,
+    rows_N: NDArray[np.int64],
+    events: Events,
+    at_K: NDArray[np.integer],
+    blank_F: NDArray[np.float32],
+) -> UserStates:
+    """States of users just before some of their events, as the service makes them of what it keeps:
+    from the last trained items before, without features.
+
+    Args:
+        trained: the model.
+        rows_N: row of every item code, -1 where it has none.
+        events: of the training users, in order of time.
+        at_K: places of the events.
+        blank_F: encoded user of whom nothing is known.
+    """
+    places = np.flatnonzero(rows_N[events.item_E] >= 0)
+    places = places[np.argsort(events.user_E[places], kind="stable")]  # by user, then by time
+    key = events.user_E[places] * len(events.item_E) + places
+    user_K = events.user_E[at_K]
+    first_K = np.searchsorted(key, user_K * len(events.item_E))
+    end_K = np.searchsorted(key, user_K * len(events.item_E) + at_K)
+    at_KS = end_K[:, None] - 1 - np.arange(MAX_OTHER_ITEMS)
+    is_own_KS = at_KS >= first_K[:, None]
+    rows_KS = np.full(at_KS.shape, PADDING, dtype=np.int64)
+    rows_KS[is_own_KS] = rows_N[events.item_E[places[at_KS[is_own_KS]]]]
+    return _states(trained, rows_KS, csr_matrix(np.tile(blank_F, (len(at_K), 1))))
+
+
+def _states(trained: Trained, rows_US: NDArray[np.int64], features: csr_matrix) -> UserStates:
+    model = trained.model
+    vectors_ID = torch.as_tensor(item_vectors(trained)[0])
     states, offsets = [], []
     with torch.no_grad():
         inner_ID = model.inner_vectors(vectors_ID)
-        for start in range(0, histories.n_users, _BLOCK_USERS):
-            users = np.arange(start, min(start + _BLOCK_USERS, histories.n_users))
-            codes_BS = recent.take(users).padded(MAX_SUPPORT)
-            rows_BS = np.where(codes_BS >= 0, rows_N[codes_BS], -1)
+        for start in range(0, len(rows_US), _BLOCK_USERS):
+            block = slice(start, start + _BLOCK_USERS)
             state_BD = adapted_states(
                 model,
-                torch.as_tensor(features[users].toarray(), dtype=torch.float32),
-                torch.as_tensor(rows_BS),
+                torch.as_tensor(features[block].toarray(), dtype=torch.float32),
+                torch.as_tensor(rows_US[block]),
                 inner_ID,
             )
             states.append(state_BD)

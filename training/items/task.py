@@ -46,6 +46,8 @@ class ItemSupports:
     the data has no time. A visit is a user's day. Padding repeats the row before it."""
     events_IS: NDArray[np.float32] | None = None
     """The same in events of all users on warm items."""
+    states_ISD: NDArray[np.float32] | None = None
+    """States of the users as they were just before each row's interaction; None: those of today."""
 
     @property
     def sizes_I(self) -> NDArray[np.int64]:
@@ -89,8 +91,9 @@ class ItemSupports:
         return self._part((rows,))
 
     def _part(self, index: tuple[Any, ...]) -> "ItemSupports":
-        counts = (None if c is None else c[index] for c in (self.traffic_IS, self.events_IS))
-        return ItemSupports(self.items_I[index[0]], self.users_IS[index], *counts)
+        by_row = (self.traffic_IS, self.events_IS, self.states_ISD)
+        parts = (None if rows is None else rows[index] for rows in by_row)
+        return ItemSupports(self.items_I[index[0]], self.users_IS[index], *parts)
 
 
 @dataclass(frozen=True)

@@ -39,3 +39,19 @@ def test_a_record_is_bounded() -> None:
     record = record_of("new", events, RULES)
     assert record is not None
     assert [o[0] for o in record["others"]] == [f"i{n}" for n in range(100 - MAX_OTHER_ITEMS, 100)]
+
+
+def test_liked_items_have_room_before_others() -> None:
+    """What is positive makes a state; what is not is kept where there is room, in its place."""
+    liked = [took(f"i{n}", 5) for n in range(MAX_OTHER_ITEMS - 1)]
+    disliked = [took(f"d{n}", 1) for n in range(MAX_OTHER_ITEMS)]
+    record = record_of("new", [liked[0], *disliked, *liked[1:], took("new", 5)], RULES)
+    assert record is not None
+    assert [o[0] for o in record["others"]] == [
+        "i0",
+        disliked[-1].item_id,
+        *(e.item_id for e in liked[1:]),
+    ]
+    record = record_of("new", [took("z", 5), *liked, *disliked, took("new", 5)], RULES)
+    assert record is not None
+    assert [o[0] for o in record["others"]] == ["z", *(e.item_id for e in liked)]

@@ -36,7 +36,13 @@ def test_settings_are_chosen_on_items_that_play_new(
     prepared, trainer, trained = model
     events = training_events(dataset, prepared)
     found = learn_items(
-        prepared.data, trained, trainer.rows_N, prepared.item_schema, events, CONFIG
+        prepared.data,
+        trained,
+        trainer.rows_N,
+        prepared.user_schema,
+        prepared.item_schema,
+        events,
+        CONFIG,
     )
     assert found.adaptation is not None
     assert "best of a search" in found.decision
@@ -59,7 +65,9 @@ def test_without_judges_the_defaults_stay(
         validation_features=prepared.data.validation_features[nobody],
     )
     events = training_events(dataset, prepared)
-    found = learn_items(data, trained, trainer.rows_N, prepared.item_schema, events, CONFIG)
+    found = learn_items(
+        data, trained, trainer.rows_N, prepared.user_schema, prepared.item_schema, events, CONFIG
+    )
     assert found.adaptation is not None
     assert "not chosen on this data" in found.decision
 
@@ -74,6 +82,7 @@ def test_a_handful_of_items_does_not_adapt(tmp_path: Path) -> None:
         prepared.data,
         trainer.run(),
         trainer.rows_N,
+        prepared.user_schema,
         prepared.item_schema,
         training_events(few, prepared),
         CONFIG,
