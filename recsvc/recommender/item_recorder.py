@@ -29,7 +29,7 @@ FLUSH_S = 0.25
 """Pause after each write: how long events may wait for the next one."""
 RETRY_S = 0.5
 SWEEP_S = 60.0
-MAX_PENDING_USERS = 10_000
+MAX_PENDING_USERS = 50_000
 MAX_SETTLED = 100_000
 _USERS_AT_ONCE = 32
 
