@@ -421,6 +421,24 @@ async def test_a_bulk_load_delays_no_other_item(
     assert sorted(looked_at) == sorted([*bulk, "late"])
 
 
+async def test_an_item_that_keeps_changing_is_adapted_once_a_round(
+    replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What changes while it is adapted waits for the next round, however long the round is."""
+    adapter, looked_at = replica.parts.adapter, list[str]()
+
+    async def note(_: object, item_ids: list[str]) -> None:
+        looked_at.extend(item_ids)
+        adapter.mark(["busy"])
+
+    monkeypatch.setattr(adapter, "_adapt", note)
+    adapter.supports["busy"] = SupportChange(1, 1, 1, 1, 1)
+    adapter.mark(["busy"])
+    for rounds in (1, 2):
+        await adapter.adapt_changed()
+        assert looked_at == ["busy"] * rounds
+
+
 async def test_a_bulk_load_of_events_delays_no_other_user(
     replica: Replica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
