@@ -26,7 +26,7 @@ from recsvc.contract.manifest import AdaptationSpec, DatasetSpec, Lineage, Manif
 from recsvc.contract.registry import Registry, new_version
 from recsvc.contract.schema import FeatureSchema
 from training.checkpoint import Checkpoint
-from training.content import fill_missing
+from training.content import blank_row, fill_missing
 from training.datasets import Dataset, encode, fit_schema
 from training.errors import DataError
 from training.export import Exportable, export_bundle
@@ -176,9 +176,9 @@ def fit(
         prepared.data,
         trained,
         model.rows_N,
-        prepared.user_schema,
         prepared.item_schema,
         training_events(dataset, prepared),
+        blank_user(prepared),
         config,
     )
     lineage = _lineage(prepared, model, items, config, parent, notes or {})
@@ -210,6 +210,11 @@ def training_events(dataset: Dataset, prepared: Prepared) -> Events:
     row_U[prepared.train_users] = np.arange(len(prepared.train_users))
     kept = events.take(row_U[events.user_E] >= 0)
     return replace(kept, user_E=row_U[kept.user_E], n_users=len(prepared.train_users))
+
+
+def blank_user(prepared: Prepared) -> NDArray[np.float32]:
+    """The encoded row of a user of whom nothing is known, (F,)."""
+    return blank_row(prepared.user_schema, _mean(prepared.data.train_features))
 
 
 def _checkpoint(

@@ -47,7 +47,7 @@ _STREAM_CHANGES = 100_000
 _ROWS_A_CALL = 200
 _ITEMS_A_READ = 32
 _ITEMS_A_SCAN = 500
-_USERS_A_SWEEP = 500
+_USERS_A_CALL = 500
 
 _Row = tuple[bytes, bytes, str, int, int, bytes]
 """Item, user, whether the item needs no features, revision, end, what to do: see the script."""
@@ -163,12 +163,16 @@ class ItemSupports:
         Raises:
             StateUnavailableError: some may be left for the next time.
         """
-        users: list[bytes] = await self._background.run(
-            load_script("due_supporters"), (ITEMS_SUPPORTERS,), _USERS_A_SWEEP
-        )
-        for user in users:
-            await self._remove(self._background, user, b"expire")
-        return len(users)
+        dropped = 0
+        while True:
+            users: list[bytes] = await self._background.run(
+                load_script("due_supporters"), (ITEMS_SUPPORTERS,), _USERS_A_CALL
+            )
+            for user in users:
+                await self._remove(self._background, user, b"expire")
+            dropped += len(users)
+            if len(users) < _USERS_A_CALL:
+                return dropped
 
     async def of_user(self, user: bytes) -> dict[str, dict[str, Any]]:
         """A user's records by item id.

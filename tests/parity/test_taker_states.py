@@ -11,10 +11,9 @@ from recsvc.recommender.item_records import record_of, user_states
 from recsvc.recommender.model import ServingModel
 from recsvc.recommender.values import SessionEvent
 from recsvc.telemetry import Metrics
-from training.content import blank_row
 from training.datasets import load
 from training.datasets.synth import SynthSpec, write_synth
-from training.fit import fit, prepare, training_events
+from training.fit import blank_user, fit, prepare, training_events
 from training.items.states import states_before
 from training.outer_loop import TrainConfig
 
@@ -33,10 +32,8 @@ def test_states_before_an_event_are_those_of_the_service(tmp_path: Path) -> None
     longest = int(np.argmax(np.bincount(events.user_E)))
     own = np.flatnonzero(events.user_E == longest)
     at_K = own[[0, 1, 7, 31, 32, 33, len(own) - 1]]
-    mean_F = np.asarray(prepared.data.train_features.mean(axis=0)).ravel()
     trained, rows_N = fitted.model.trained, fitted.model.rows_N
-    blank_F = blank_row(prepared.user_schema, mean_F)
-    found = states_before(trained, rows_N, events, at_K, blank_F)
+    found = states_before(trained, rows_N, events, at_K, blank_user(prepared))
 
     rules = served.manifest.dataset.rules
     positive = None if rules.positive is None else rules.positive.threshold

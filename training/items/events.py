@@ -43,6 +43,11 @@ class Events:
         found: NDArray[np.int64] = order[np.searchsorted(key_E, wanted, sorter=order)]
         return found
 
+    def by_user(self, kept_N: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Places of the events on some items, by user and in order of time."""
+        places = np.flatnonzero(kept_N[self.item_E])
+        return places[np.argsort(self.user_E[places], kind="stable")]
+
     def rank_in_item(self) -> NDArray[np.int64]:
         """0 for an item's first event, 1 for its second, ... (E,)."""
         order = np.argsort(self.item_E, kind="stable")

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from recsvc.contract.manifest import MAX_ITEM_USERS
 from recsvc.contract.schema import FeatureSchema
-from training.content import blank_row
 from training.errors import TrainingError
 from training.item_prior import ItemPrior
 from training.items.choose import calibrated_offset, choose_settings
@@ -65,8 +64,7 @@ class _Takers:
         self, trained: Trained, rows_N: NDArray[np.int64], rng: np.random.Generator
     ) -> UserStates:
         """States at some events on trained items, evenly spread over users and their histories."""
-        places = np.flatnonzero(rows_N[self.events.item_E] >= 0)
-        places = places[np.argsort(self.events.user_E[places], kind="stable")]
+        places = self.events.by_user(rows_N >= 0)
         at_M = sample_by_events(np.ones(len(places), dtype=np.int64), SAMPLE_USERS, rng)
         return states_before(trained, rows_N, self.events, places[at_M], self.blank_F)
 
@@ -87,9 +85,9 @@ def learn_items(
     data: ColdUserData,
     trained: Trained,
     rows_N: NDArray[np.int64],
-    user_schema: FeatureSchema,
     schema: FeatureSchema,
     events: Events,
+    blank_F: NDArray[np.float32],
     config: TrainConfig,
 ) -> LearnedItems:
     """Fit the content prior and what adapting needs; choose settings on held-out items.
@@ -98,13 +96,12 @@ def learn_items(
         data: what the model was trained on, item features among it.
         trained: the model.
         rows_N: its row of every item code, -1 where it has none.
-        user_schema: layout of the users' features.
         schema: layout of the items' features.
         events: of the training users, by their rows in `data.train`.
+        blank_F: encoded user of whom nothing is known.
         config: that the model was trained with.
     """
-    mean_F = np.asarray(data.train_features.mean(axis=0), dtype=np.float64).ravel()
-    takers = _Takers(events, blank_row(user_schema, mean_F))
+    takers = _Takers(events, blank_F)
     space = _space(data, trained, rows_N, schema, takers, None)
     fewest = min(len(trained.codes_M), data.train.n_users)
     if fewest < _LEAST:
@@ -138,7 +135,7 @@ def _choose(
     wanted = min(round(_HELD_OUT_SHARE * len(trained.codes_M)), _MOST_ITEMS)
     held_H = np.sort(rng.choice(trained.codes_M, wanted, replace=False))
     everyone = _task(data, held_H, takers.events).sample(_MOST_USERS, data.seed)
-    judges = _takers(everyone)
+    judges = _judges(everyone)
     if len(held_H) < _LEAST_ITEMS or len(judges) < _LEAST:
         return default, (
             f"{_words(default)}: not chosen on this data, for of {len(held_H)} items and "
@@ -225,7 +222,7 @@ def _task(data: ColdUserData, held_H: NDArray[np.int64], events: Events) -> Cold
     )
 
 
-def _takers(task: ColdItemTask) -> NDArray[np.int64]:
+def _judges(task: ColdItemTask) -> NDArray[np.int64]:
     """Rows of the users who ask for a new item."""
     return np.unique(task.query.user_E[task.cold_N[task.query.item_E]])
 

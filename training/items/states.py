@@ -79,8 +79,7 @@ def states_before(
         at_K: places of the events.
         blank_F: encoded user of whom nothing is known.
     """
-    places = np.flatnonzero(rows_N[events.item_E] >= 0)
-    places = places[np.argsort(events.user_E[places], kind="stable")]  # by user, then by time
+    places = events.by_user(rows_N >= 0)
     key = events.user_E[places] * len(events.item_E) + places
     user_K = events.user_E[at_K]
     first_K = np.searchsorted(key, user_K * len(events.item_E))

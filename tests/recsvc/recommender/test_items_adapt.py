@@ -17,6 +17,7 @@ from recsvc.contract.registry import Registry
 from recsvc.item_adaptation import rounded_exposure
 from recsvc.recommender import Query, Recommender, connect
 from recsvc.recommender import item_recorder as recording
+from recsvc.recommender.item_adapter import ItemAdapter
 from recsvc.recommender.known_users import KnownUsers
 from recsvc.recommender.wiring import Connected
 from recsvc.settings import Settings
@@ -124,6 +125,12 @@ def expected(
 def is_exposed(replica: Replica, exposure: int) -> bool:
     """Whether the item was adapted with this exposure."""
     return replica.recommender.model.adapted["new"].exposure == exposure
+
+
+def changed(adapter: ItemAdapter, *item_ids: str) -> None:
+    """Items get a support, or another one."""
+    adapter.supports.update((i, SupportChange(1, 1, 1, 1, 1)) for i in item_ids)
+    adapter.mark(item_ids)
 
 
 def assert_placed(found: tuple[list[float], float], right: tuple[list[float], float]) -> None:
@@ -406,13 +413,11 @@ async def test_a_bulk_load_delays_no_other_item(
     async def note(_: object, item_ids: list[str]) -> None:
         looked_at.extend(item_ids)
         if len(looked_at) == len(item_ids):  # the first batch: something changes meanwhile
-            adapter.supports["late"] = SupportChange(1, 1, 1, 1, 1)
-            adapter.mark(["late"])
+            changed(adapter, "late")
 
     monkeypatch.setattr(adapter, "_adapt", note)
     bulk = [f"item-{n}" for n in range(1000)]
-    adapter.supports.update((i, SupportChange(1, 1, 1, 1, 1)) for i in bulk)
-    adapter.mark(bulk)
+    changed(adapter, *bulk)
     await adapter.adapt_changed()
     assert {bulk[0], bulk[-1]} <= set(looked_at[:2])
     assert "late" in looked_at[: 2 * 32]
@@ -429,11 +434,10 @@ async def test_an_item_that_keeps_changing_is_adapted_once_a_round(
 
     async def note(_: object, item_ids: list[str]) -> None:
         looked_at.extend(item_ids)
-        adapter.mark(["busy"])
+        changed(adapter, "busy")
 
     monkeypatch.setattr(adapter, "_adapt", note)
-    adapter.supports["busy"] = SupportChange(1, 1, 1, 1, 1)
-    adapter.mark(["busy"])
+    changed(adapter, "busy")
     for rounds in (1, 2):
         await adapter.adapt_changed()
         assert looked_at == ["busy"] * rounds

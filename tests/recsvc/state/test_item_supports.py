@@ -269,6 +269,17 @@ async def test_records_end_with_the_users_own_state(store: StateStore, backend: 
     assert (await store.item_supports.snapshot())[1].keys() == {"b"}
 
 
+async def test_all_records_that_are_due_go_at_once(
+    store: StateStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many they are: after a bulk load whole crowds reach their end together."""
+    monkeypatch.setattr(item_supports, "_USERS_A_CALL", 2)
+    await store.put_items({"new": {}})
+    await store.item_supports.put(1, [record(f"user-{n}", revision=0) for n in range(5)])
+    assert await store.item_supports.drop_expired() == 5
+    assert await records_of(store) == []
+
+
 async def test_an_evicted_support_leaves_no_entry(backend: Backend, store: StateStore) -> None:
     """Nobody reads the item any more: its entry goes when its users' time is over."""
     await store.put_items({"new": {}})

@@ -8,7 +8,7 @@ import pytest
 
 from training.datasets import Dataset, load
 from training.datasets.synth import SynthSpec, write_synth
-from training.fit import Prepared, prepare, training_events
+from training.fit import Prepared, blank_user, prepare, training_events
 from training.items.learn import learn_items
 from training.outer_loop import MetaTrainer, TrainConfig, Trained
 
@@ -39,9 +39,9 @@ def test_settings_are_chosen_on_items_that_play_new(
         prepared.data,
         trained,
         trainer.rows_N,
-        prepared.user_schema,
         prepared.item_schema,
         events,
+        blank_user(prepared),
         CONFIG,
     )
     assert found.adaptation is not None
@@ -66,7 +66,13 @@ def test_without_judges_the_defaults_stay(
     )
     events = training_events(dataset, prepared)
     found = learn_items(
-        data, trained, trainer.rows_N, prepared.user_schema, prepared.item_schema, events, CONFIG
+        data,
+        trained,
+        trainer.rows_N,
+        prepared.item_schema,
+        events,
+        blank_user(prepared),
+        CONFIG,
     )
     assert found.adaptation is not None
     assert "not chosen on this data" in found.decision
@@ -82,9 +88,9 @@ def test_a_handful_of_items_does_not_adapt(tmp_path: Path) -> None:
         prepared.data,
         trainer.run(),
         trainer.rows_N,
-        prepared.user_schema,
         prepared.item_schema,
         training_events(few, prepared),
+        blank_user(prepared),
         CONFIG,
     )
     assert found.adaptation is None
