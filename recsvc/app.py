@@ -49,9 +49,6 @@ from recsvc.telemetry import MULTIPROC_VARIABLE, Metrics, configure_logging
 RESTART_S = 1.0
 SWITCH_S = 0.001
 """How long a thread that computes keeps the interpreter while the event loop waits for it."""
-GC_THRESHOLDS = (20_000, 20, 20)
-"""A request makes hundreds of objects and hardly a cycle: Python's own 700 look for some with every
-few requests, at up to a tenth of their CPU time."""
 ROUTERS = (events, recommendations, items, users, versions, health, playground)
 
 DESCRIPTION = """Recommendations that adapt to a new user or a new item at request time.
@@ -139,7 +136,6 @@ def _lifespan(
             async with _background(jobs):
                 gc.collect()
                 gc.freeze()  # what start-up made stays: a full collection would stall over it
-                gc.set_threshold(*GC_THRESHOLDS)
                 yield
             with contextlib.suppress(StateUnavailableError):
                 await recorder.flush()
