@@ -9,10 +9,25 @@ import pytest
 from training.datasets import Dataset, load
 from training.datasets.synth import SynthSpec, write_synth
 from training.fit import Prepared, blank_user, prepare, training_events
-from training.items.learn import learn_items
+from training.items.learn import LearnedItems, learn_items
 from training.outer_loop import MetaTrainer, TrainConfig, Trained
 
 CONFIG = TrainConfig(dims=8, max_epochs=6, device="cpu")
+
+
+def learned(
+    dataset: Dataset, prepared: Prepared, trainer: MetaTrainer, trained: Trained
+) -> LearnedItems:
+    """What fit would learn of new items from this model."""
+    return learn_items(
+        prepared.data,
+        trained,
+        trainer.rows_N,
+        prepared.item_schema,
+        training_events(dataset, prepared),
+        blank_user(prepared),
+        CONFIG,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -33,17 +48,7 @@ def test_settings_are_chosen_on_items_that_play_new(
     dataset: Dataset, model: tuple[Prepared, MetaTrainer, Trained]
 ) -> None:
     """The decision names them, how many items and users judged, and figures that rise with n."""
-    prepared, trainer, trained = model
-    events = training_events(dataset, prepared)
-    found = learn_items(
-        prepared.data,
-        trained,
-        trainer.rows_N,
-        prepared.item_schema,
-        events,
-        blank_user(prepared),
-        CONFIG,
-    )
+    found = learned(dataset, *model)
     assert found.adaptation is not None
     assert "best of a search" in found.decision
     assert "60 items that a second model never saw" in found.decision
@@ -64,16 +69,7 @@ def test_without_judges_the_defaults_stay(
         validation=prepared.data.validation.take(nobody),
         validation_features=prepared.data.validation_features[nobody],
     )
-    events = training_events(dataset, prepared)
-    found = learn_items(
-        data,
-        trained,
-        trainer.rows_N,
-        prepared.item_schema,
-        events,
-        blank_user(prepared),
-        CONFIG,
-    )
+    found = learned(dataset, replace(prepared, data=data), trainer, trained)
     assert found.adaptation is not None
     assert "not chosen on this data" in found.decision
 
@@ -84,14 +80,6 @@ def test_a_handful_of_items_does_not_adapt(tmp_path: Path) -> None:
     few = load(tmp_path / "data")
     prepared = prepare(few, 0)
     trainer = MetaTrainer(prepared.data, replace(CONFIG, max_epochs=1))
-    found = learn_items(
-        prepared.data,
-        trainer.run(),
-        trainer.rows_N,
-        prepared.item_schema,
-        training_events(few, prepared),
-        blank_user(prepared),
-        CONFIG,
-    )
+    found = learned(few, prepared, trainer, trainer.run())
     assert found.adaptation is None
     assert found.decision.startswith("none: 12 trained items")
