@@ -163,16 +163,17 @@ class ItemSupports:
         Raises:
             StateUnavailableError: some may be left for the next time.
         """
-        dropped = 0
+        dropped: set[bytes] = set()
         while True:
             users: list[bytes] = await self._background.run(
                 load_script("due_supporters"), (ITEMS_SUPPORTERS,), _USERS_A_CALL
             )
-            for user in users:
+            left = [user for user in users if user not in dropped]
+            for user in left:
                 await self._remove(self._background, user, b"expire")
-            dropped += len(users)
-            if len(users) < _USERS_A_CALL:
-                return dropped
+            dropped.update(left)
+            if len(users) < _USERS_A_CALL or not left:  # none left: these have no index to go by
+                return len(dropped)
 
     async def of_user(self, user: bytes) -> dict[str, dict[str, Any]]:
         """A user's records by item id.

@@ -280,6 +280,22 @@ async def test_all_records_that_are_due_go_at_once(
     assert await records_of(store) == []
 
 
+async def test_users_without_an_index_do_not_keep_the_sweep_busy(
+    store: StateStore, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keys were deleted by hand: nothing says what to remove, and the sweep ends all the same."""
+    monkeypatch.setattr(item_supports, "_USERS_A_CALL", 2)
+    await store.put_items({"new": {}})
+    await store.item_supports.put(1, [record(f"user-{n}", revision=0) for n in range(2)])
+    indices = {user_items_key(b"user-0"), user_items_key(b"user-1")}
+    for server in backend.servers:
+        with server.client() as client:
+            for key in indices.intersection(client.keys("*")):
+                client.delete(key)
+    assert indices.isdisjoint(backend.stored_keys())
+    assert await asyncio.wait_for(store.item_supports.drop_expired(), 5) == 2
+
+
 async def test_an_evicted_support_leaves_no_entry(backend: Backend, store: StateStore) -> None:
     """Nobody reads the item any more: its entry goes when its users' time is over."""
     await store.put_items({"new": {}})
