@@ -127,10 +127,31 @@ def cpu_seconds(service: Service) -> dict[str, float]:
     return spent
 
 
+def peak_rss_mib(pid: int) -> dict[int, float]:
+    """The most that a process and every process beneath it held resident so far, in 2^20 bytes."""
+    peaks = {}
+    for member in _tree(pid):
+        try:
+            found = re.search(r"^VmHWM:\s+(\d+) kB", _proc(member, "status"), re.M)
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it ended meanwhile
+        if found:  # one that has ended and is not waited for has no memory
+            peaks[member] = int(found[1]) / 1024
+    return peaks
+
+
+def _proc(pid: int, name: str) -> str:
+    return Path(f"/proc/{pid}/{name}").read_text()
+
+
 def _tree(pid: int) -> Iterator[int]:
     yield pid
     for children in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in children.read_text().split():
+        try:
+            found = children.read_text().split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # the thread ended meanwhile
+        for child in found:
             yield from _tree(int(child))
 
 
@@ -142,13 +163,11 @@ def _role(pid: int) -> Role:
 
 
 def _memory_mb(pid: int) -> tuple[float, float]:
-    found = dict(
-        re.findall(r"^(Rss|Pss):\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.M)
-    )
+    found = dict(re.findall(r"^(Rss|Pss):\s+(\d+) kB", _proc(pid, "smaps_rollup"), re.M))
     return int(found["Rss"]) * 1024 / 1e6, int(found["Pss"]) * 1024 / 1e6
 
 
 def _cpu_s(pid: int) -> float:
     """utime and stime, fields 14 and 15 of proc(5)'s stat; the name before them is in brackets."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    fields = _proc(pid, "stat").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S

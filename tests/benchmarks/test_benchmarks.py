@@ -151,8 +151,14 @@ def test_pooled_score_compares_with_the_scan() -> None:
     assert text.count("x the scan") == 8
 
 
-def test_import_memory_prints_the_peaks() -> None:
-    """Import from Parquet and from CSV, and load, each with its peak."""
-    text = printed("import_memory.py", *("--interactions", "800", "--users", "50", "--items", "40"))
-    for name in ("import from parquet", "import from csv", "load", "bound 4096 MiB"):
+def test_large_data_prints_the_peaks() -> None:
+    """Every stage with its peak, and the highest beside the bound."""
+    flags = ("--interactions", "800", "--users", "50", "--items", "40", "--fit", "max-epochs=1")
+    found = printed_json("large_data.py", *flags)
+    assert list(found["stages"]) == ["synth", "import", "import-csv", "load", "fit"]
+    peaks = [use["peak_mib"] for use in found["stages"].values()]
+    assert all(10 < peak <= found["peak_mib"] for peak in peaks)
+    assert found["peak_mib"] < found["bound_mib"] == 4096
+    text = printed("large_data.py", *flags[:-2], "--stages", "load")
+    for name in ("import ", "load ", "bound 4096 MiB"):
         assert name in text
