@@ -94,7 +94,9 @@ def states_before(
 def _states(trained: Trained, rows_US: NDArray[np.int64], features: csr_matrix) -> UserStates:
     model = trained.model
     vectors_ID = torch.as_tensor(item_vectors(trained)[0])
-    states, offsets = [], []
+    # Made at once: a result that is kept between the blocks' large ones would split their memory.
+    states_UD = torch.empty(len(rows_US), model.config.dims)
+    offset_U = torch.empty(len(rows_US))
     with torch.no_grad():
         inner_ID = model.inner_vectors(vectors_ID)
         for start in range(0, len(rows_US), _BLOCK_USERS):
@@ -105,9 +107,9 @@ def _states(trained: Trained, rows_US: NDArray[np.int64], features: csr_matrix) 
                 torch.as_tensor(rows_US[block]),
                 inner_ID,
             )
-            states.append(state_BD)
-            offsets.append(torch.logsumexp(state_BD @ vectors_ID.T + model.bias_N, dim=1))
-    return UserStates(torch.cat(states).numpy(), torch.cat(offsets).numpy())
+            states_UD[block] = state_BD
+            offset_U[block] = torch.logsumexp(state_BD @ vectors_ID.T + model.bias_N, dim=1)
+    return UserStates(states_UD.numpy(), offset_U.numpy())
 
 
 def sample_by_events(

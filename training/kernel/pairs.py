@@ -18,6 +18,7 @@ MAX_HISTORY = 100
 MAX_PAIRS = 60_000_000
 """Pairs counted in all; of larger data a random part of the users is counted."""
 _PIECE_PAIRS = 4_000_000
+"""Pairs that are in memory at once, those of one item at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,30 +82,39 @@ def count_pairs(histories: Histories, edges: float, rng: np.random.Generator) ->
         edges: most edges of an item, on average over interactions.
         rng: picks the users that are counted where there are too many pairs.
     """
-    counted = _affordable(histories, rng)
-    key_E = np.empty(0, np.int64)
-    sums_4E = np.empty((4, 0), np.float64)
-    for key_P, values_4P in _pieces(counted):
-        key_E, sums_4E = _sum_by_key(
-            np.concatenate([key_E, key_P]), np.concatenate([sums_4E, values_4P], axis=1)
-        )
     n_items = histories.n_items
-    source_E = key_E // n_items
     popularity_N = histories.counts().astype(np.float64)
-    limit = most_per_row(np.bincount(source_E, minlength=n_items), popularity_N, edges)
-    kept = strongest(source_E, sums_4E[1], n_items, limit)
-    source_E = source_E[kept]
-    indptr = np.concatenate([[0], np.cumsum(np.bincount(source_E, minlength=n_items))])
-    users, weight, after, near = sums_4E[:, kept].astype(np.float32)
+    degree_N = np.zeros(n_items, dtype=np.int64)
+    kept: list[tuple[NDArray[np.int64], NDArray[np.float64]]] = []
+    for key_E, sums_4E in _pieces(_affordable(histories, rng)):
+        degree_N += np.bincount(key_E // n_items, minlength=n_items)
+        # Degrees that are still unknown count as 0 here, so the limit only falls from now on.
+        limit = most_per_row(degree_N, popularity_N, edges)
+        kept.append(_strongest_of(key_E, sums_4E, n_items, limit))
+    key_E = np.concatenate([np.empty(0, np.int64), *(key for key, _ in kept)])
+    sums_4E = np.concatenate([np.empty((4, 0)), *(sums for _, sums in kept)], axis=1)
+    order = np.argsort(key_E)
+    limit = most_per_row(degree_N, popularity_N, edges)
+    key_E, sums_4E = _strongest_of(key_E[order], sums_4E[:, order], n_items, limit)
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(key_E // n_items, minlength=n_items))])
+    users, weight, after, near = sums_4E.astype(np.float32)
     return Graph(
         indptr.astype(np.int64),
-        (key_E[kept] % n_items).astype(np.int32),
+        (key_E % n_items).astype(np.int32),
         users,
         weight,
         after,
         near,
         popularity_N.astype(np.float32),
     )
+
+
+def _strongest_of(
+    key_E: NDArray[np.int64], sums_4E: NDArray[np.float64], n_items: int, limit: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Edges in ascending order of their keys, without those beyond a limit an item."""
+    kept = strongest(key_E // n_items, sums_4E[1], n_items, limit)
+    return key_E[kept], sums_4E[:, kept]
 
 
 def _affordable(histories: Histories, rng: np.random.Generator) -> Histories:
@@ -115,27 +125,34 @@ def _affordable(histories: Histories, rng: np.random.Generator) -> Histories:
 
 
 def _pieces(histories: Histories) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:
-    """Pairs of a piece of the users: key s * N + i, and each pair's share of the statistics."""
-    lengths_U = histories.lengths_U
-    total_U = np.cumsum(lengths_U * (lengths_U - 1))
-    cuts = np.searchsorted(
-        total_U, np.arange(_PIECE_PAIRS, total_U[-1] + _PIECE_PAIRS, _PIECE_PAIRS)
-    )
-    for users in np.split(np.arange(histories.n_users), np.unique(cuts + 1)):
-        if len(users):
-            yield _sum_by_key(*_pairs(histories.take(users)))
+    """All edges of some of the items at a time, popular items first, and their statistics (4, E).
 
-
-def _pairs(histories: Histories) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    An edge is its key s * N + i; keys of a piece ascend.
+    """
     lengths_E = np.repeat(histories.lengths_U, histories.lengths_U)
-    start_E = np.repeat(histories.indptr_U1[:-1], histories.lengths_U)
-    first_P = np.repeat(np.arange(len(lengths_E)), lengths_E)
-    offset = np.cumsum(lengths_E) - lengths_E
-    second_P = np.arange(len(first_P)) - np.repeat(offset, lengths_E) + start_E[first_P]
+    pairs_N = np.bincount(histories.item_E, lengths_E - 1, minlength=histories.n_items)
+    popular_N = np.argsort(-histories.counts(), kind="stable")
+    piece_N = np.empty(histories.n_items, dtype=np.int64)
+    piece_N[popular_N] = np.cumsum(pairs_N[popular_N]) // _PIECE_PAIRS
+    piece_E = piece_N[histories.item_E]
+    order_E = np.argsort(piece_E, kind="stable")
+    for entries in np.split(order_E, np.flatnonzero(np.diff(piece_E[order_E])) + 1):
+        yield _sum_by_key(*_pairs(histories, entries))
+
+
+def _pairs(
+    histories: Histories, entries: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Pairs whose first is one of the entries: key, and share of each of the four statistics."""
+    lengths = np.repeat(histories.lengths_U, histories.lengths_U)[entries]
+    start = np.repeat(histories.indptr_U1[:-1], histories.lengths_U)[entries]
+    first_P = np.repeat(entries, lengths)
+    offset = np.cumsum(lengths) - lengths
+    second_P = np.arange(len(first_P)) + np.repeat(start - offset, lengths)
     differ = first_P != second_P
+    share_P = 1.0 / (np.repeat(lengths, lengths)[differ] - 1)
     first_P, second_P = first_P[differ], second_P[differ]
     item = histories.item_E.astype(np.int64)
-    share_P = 1.0 / (lengths_E[first_P] - 1)
     gap_P = np.abs(first_P - second_P)
     values_4P = np.stack(
         [

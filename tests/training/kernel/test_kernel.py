@@ -1,6 +1,9 @@
 """The item-item kernel: known counts, no user votes for themself, and tastes are found."""
 
+from dataclasses import fields
+
 import numpy as np
+import pytest
 from scipy.sparse import csr_matrix
 
 from tests.training.worlds import GROUP, checkerboard_data
@@ -37,6 +40,28 @@ def test_only_the_heaviest_edges_of_an_item_are_kept() -> None:
     """With one edge an item, a keeps b (two users) and not c."""
     graph = count_pairs(histories(), 1, np.random.default_rng(0))
     assert graph.item_E[graph.indptr_N1[0] : graph.indptr_N1[1]].tolist() == [1]
+
+
+@pytest.mark.parametrize("edges", [1.0, 7.5, 1000.0])
+def test_counting_in_pieces_changes_nothing(edges: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One item at a time gives the very edges and statistics of all items at once."""
+    rng = np.random.default_rng(3)
+    users, items = rng.integers(0, 60, 900), (30 * rng.random(900) ** 2).astype(np.int64)
+    order = np.argsort(users, kind="stable")
+    counted = from_pairs(users[order], items[order], 60, 30)
+    whole = count_pairs(counted, edges, np.random.default_rng(0))
+    monkeypatch.setattr("training.kernel.pairs._PIECE_PAIRS", 1)
+    pieces = count_pairs(counted, edges, np.random.default_rng(0))
+    for field in fields(Graph):
+        np.testing.assert_array_equal(getattr(pieces, field.name), getattr(whole, field.name))
+
+
+def test_nobody_with_two_items_makes_no_edges() -> None:
+    """Histories of one item each."""
+    single = from_pairs(np.array([0, 1]), np.array([0, 1]), 2, 3)
+    graph = count_pairs(single, 10, np.random.default_rng(0))
+    assert graph.indptr_N1.tolist() == [0, 0, 0, 0]
+    assert len(graph.item_E) == 0
 
 
 def test_recent_keeps_the_latest_positives() -> None:
