@@ -49,6 +49,8 @@ from recsvc.telemetry import MULTIPROC_VARIABLE, Metrics, configure_logging
 RESTART_S = 1.0
 SWITCH_S = 0.001
 """How long a thread that computes keeps the interpreter while the event loop waits for it."""
+NO_TELEMETRY = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
+"""Of FastAPI's own: it would hold what requests say, and asks at every request whether to."""
 ROUTERS = (events, recommendations, items, users, versions, health, playground)
 
 DESCRIPTION = """Recommendations that adapt to a new user or a new item at request time.
@@ -83,6 +85,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=_lifespan(settings, settings.redis_url, metrics),
         redirect_slashes=False,
         redoc_url=None,
+        telemetry=NO_TELEMETRY,
     )
     problems.install(app)
     for module in ROUTERS:
