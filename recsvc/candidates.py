@@ -85,11 +85,13 @@ def top_k(scores_N: Floats, allowed_N: Mask, k: int, ids: Sequence[str]) -> Rows
     if len(rows) > k:
         scores = scores_N[rows]
         threshold = np.partition(scores, len(scores) - k)[len(scores) - k]
-        above = rows[scores > threshold]
-        tied = rows[scores == threshold]
+        rows = rows[scores >= threshold]
+    if len(rows) > k:  # some are equal to the last one
+        scores = scores_N[rows]
+        above, tied = rows[scores > threshold], rows[scores == threshold]
         missing = k - len(above)
-        if len(tied) > missing:
-            tied = np.asarray(heapq.nsmallest(missing, tied.tolist(), key=ids.__getitem__))
+        tied = np.asarray(heapq.nsmallest(missing, tied.tolist(), key=ids.__getitem__))
         rows = np.concatenate([above, tied])
-    ordered = sorted(rows.tolist(), key=lambda row: (-scores_N[row], ids[row]))
-    return np.asarray(ordered, dtype=np.int64)
+    scored = zip((-scores_N[rows]).tolist(), rows.tolist(), strict=True)
+    ordered = sorted((score, ids[row], row) for score, row in scored)
+    return np.asarray([row for _, _, row in ordered], dtype=np.int64)

@@ -130,9 +130,12 @@ class Catalogue:
     def inner_vectors(self, rows: Sequence[int] | NDArray[np.int64]) -> Floats:
         """Vectors of some rows as the inner loop sees them: (len(rows), D)."""
         index = np.asarray(rows, dtype=np.int64)
+        inner_MD = self._bundle.inner_vectors_MD
+        is_trained = index < len(inner_MD)
+        if is_trained.all():
+            return inner_MD[index]
         vectors = self.vectors(index)
-        trained = index < len(self._bundle.inner_vectors_MD)
-        vectors[trained] = self._bundle.inner_vectors_MD[index[trained]]
+        vectors[is_trained] = inner_MD[index[is_trained]]
         return vectors
 
     def biases(self, rows: Sequence[int] | NDArray[np.int64]) -> Floats:
