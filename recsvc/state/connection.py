@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
+from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ClusterDownError, NoScriptError, RedisError, ResponseError
@@ -21,6 +21,7 @@ from redis.exceptions import ClusterDownError, NoScriptError, RedisError, Respon
 from recsvc.errors import StateUnavailableError
 from recsvc.settings import mask_url
 from recsvc.state.breaker import Breaker
+from recsvc.state.pool import Pool
 from recsvc.state.scripts import Script
 from recsvc.telemetry import Metrics
 
@@ -231,10 +232,12 @@ async def _run(
     keys: Sequence[bytes],
     args: Sequence[Argument],
 ) -> Reply:
+    pool = getattr(client, "connection_pool", None)
+    execute = pool.execute if isinstance(pool, Pool) else client.execute_command
     try:
-        return await client.execute_command("EVALSHA", script.sha1, len(keys), *keys, *args)
+        return await execute("EVALSHA", script.sha1, len(keys), *keys, *args)
     except NoScriptError:
-        return await client.execute_command("EVAL", script.text, len(keys), *keys, *args)
+        return await execute("EVAL", script.text, len(keys), *keys, *args)
 
 
 async def _close(client: "Redis | RedisCluster") -> None:
@@ -259,6 +262,4 @@ def _connect(
     }
     if "+cluster" in urlsplit(url).scheme:
         return RedisCluster.from_url(url.replace("+cluster", "", 1), **options)
-    return Redis(
-        connection_pool=BlockingConnectionPool.from_url(url, timeout=connect_timeout_s, **options)
-    )
+    return Redis(connection_pool=Pool.from_url(url, **options))

@@ -12,7 +12,7 @@ from redis.asyncio.connection import AbstractConnection
 
 
 class Pool(ConnectionPool):
-    """Connections that are lent one at a time; who finds none waits, for as long as the caller lets.
+    """Connections that are lent; who finds none waits for as long as its own caller lets it.
 
     Args:
         max_connections: most that there are.
@@ -28,8 +28,9 @@ class Pool(ConnectionPool):
     ) -> AbstractConnection:
         """Borrow one that is connected; give it back with `release`."""
         await self._free.acquire()
+        connection: AbstractConnection
         try:
-            connection = self.get_available_connection()
+            connection = self.get_available_connection()  # type: ignore[no-untyped-call]  # there
         except BaseException:
             self._free.release()
             raise
@@ -44,7 +45,7 @@ class Pool(ConnectionPool):
         """Give one back."""
         self._in_use_connections.remove(connection)
         try:
-            if connection.should_reconnect():
+            if connection.should_reconnect():  # type: ignore[no-untyped-call]  # there
                 await connection.disconnect()
         finally:
             self._available_connections.append(connection)
