@@ -1,17 +1,17 @@
 """Lists: for a stored user, for a session, and of items like an item."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
+import orjson
 from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
 
 from recsvc.api.context import Context, context
 from recsvc.api.fields import ItemIdPath, UserIdPath
 from recsvc.api.limits import check_features, check_k, check_time
 from recsvc.api.models import (
-    AdaptationOut,
     ItemOut,
     ListParameters,
-    ReasonOut,
     RecommendIn,
     RecommendOut,
     SimilarOut,
@@ -36,10 +36,10 @@ K = Annotated[
     operation_id="getRecommendations",
     summary="Recommend to a stored user",
     responses=guarded(),
-    response_model_exclude_none=True,
+    response_model=RecommendOut,
     openapi_extra=document_parameters(ListParameters),
 )
-async def get_recommendations(request: Request, user_id: UserIdPath) -> RecommendOut:
+async def get_recommendations(request: Request, user_id: UserIdPath) -> Response:
     """An unknown user is a new one and gets a list from the prior."""
     here = context(request)
     wanted = read_parameters(request, ListParameters)
@@ -60,9 +60,9 @@ async def get_recommendations(request: Request, user_id: UserIdPath) -> Recommen
     operation_id="recommend",
     summary="Recommend to a session, an anonymous visitor, or a stored user in context",
     responses=taking_body(),
-    response_model_exclude_none=True,
+    response_model=RecommendOut,
 )
-async def recommend(body: RecommendIn, request: Request) -> RecommendOut:
+async def recommend(body: RecommendIn, request: Request) -> Response:
     """One call, nothing stored: adapts to `support`, on top of the user's own events if named."""
     here = context(request)
     query = ListQuery(
@@ -95,7 +95,9 @@ async def similar_items(request: Request, item_id: ItemIdPath, k: K = 10) -> Sim
     """By the cosine of the item vectors."""
     here = context(request)
     items = here.recommender.similar(item_id, check_k(k, here.settings))
-    return SimilarOut(item_id=item_id, items=[_item(i) for i in items])
+    return SimilarOut(
+        item_id=item_id, items=[ItemOut(item_id=i.item_id, score=i.score) for i in items]
+    )
 
 
 def _session(rows: list[SupportRow], here: Context) -> tuple[SessionEvent, ...]:
@@ -106,21 +108,27 @@ def _session(rows: list[SupportRow], here: Context) -> tuple[SessionEvent, ...]:
     return tuple(SessionEvent(r.item_id, r.event, r.value, r.timestamp) for r in rows)
 
 
-def _answer(answer: Answer) -> RecommendOut:
-    return RecommendOut(
-        recommendation_id=answer.recommendation_id,
-        model_version=answer.model_version,
-        strategy=answer.strategy,
-        degraded=answer.degraded,
-        items=[_item(i) for i in answer.items],
-        adaptation=AdaptationOut(
-            steps=answer.steps, support_size=answer.support_size, skipped=answer.skipped
-        ),
-    )
+def _answer(answer: Answer) -> Response:
+    """A `RecommendOut`, written without one: to make one, check it and write it takes longer."""
+    document = {
+        "recommendation_id": answer.recommendation_id,
+        "model_version": answer.model_version,
+        "strategy": answer.strategy,
+        "degraded": answer.degraded,
+        "items": [_item(i) for i in answer.items],
+        "adaptation": {
+            "steps": answer.steps,
+            "support_size": answer.support_size,
+            "skipped": answer.skipped,
+        },
+    }
+    return Response(orjson.dumps(document), media_type="application/json")
 
 
-def _item(item: RankedItem) -> ItemOut:
-    reasons = None
+def _item(item: RankedItem) -> dict[str, Any]:
+    shown: dict[str, Any] = {"item_id": item.item_id, "score": item.score}
     if item.reasons is not None:
-        reasons = [ReasonOut(item_id=r.item_id, contribution=r.contribution) for r in item.reasons]
-    return ItemOut(item_id=item.item_id, score=item.score, reasons=reasons)
+        shown["reasons"] = [
+            {"item_id": r.item_id, "contribution": r.contribution} for r in item.reasons
+        ]
+    return shown

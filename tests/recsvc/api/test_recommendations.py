@@ -68,7 +68,10 @@ def test_the_answer_has_the_documented_shape(http: httpx.Client, user: str) -> N
     } == plain.keys()  # fmt: skip
     assert {"item_id", "score"} == plain["items"][0].keys()
     assert (plain["model_version"], plain["degraded"]) == ("v1", False)
-    explained = RecommendOut.model_validate(listed(http, user, k=2, explain=True))
+    assert RecommendOut.model_validate(plain).model_dump(exclude_none=True) == plain
+    document = listed(http, user, k=2, explain=True)
+    explained = RecommendOut.model_validate(document)
+    assert explained.model_dump(exclude_none=True) == document
     assert explained.items[0].reasons is not None
     assert BLACK[1] == explained.items[0].reasons[0].item_id
 
