@@ -65,7 +65,7 @@ class TrainConfig:
     average: float = 0.9
     """Decay of the moving average of the weights, per epoch."""
     clip_norm: float = 5.0
-    query_power: float = 0.5
+    query_power: float = 0.25
     """A task with Q query items weighs Q^-query_power per item."""
     plain: bool = False
     """Plain MAML: one step size a step, one vector an item, and no shrinkage. For comparison."""
