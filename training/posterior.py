@@ -57,6 +57,9 @@ class PosteriorParameters(NamedTuple):
     ceiling: Tensor
     """Log of the mean chance over sample users that no interaction lifts an item above: where
     nothing else goes on, ten users who all take one item say little of how popular it will be."""
+    offset: Tensor
+    """A scalar that the prior's biases hold beside what content says of how often an item is
+    taken: how much more new items will be asked for. No part of the likelihood."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +105,8 @@ def adapt_items(
     """
     root_DP, root_P = parameters.root_PP[:-1], parameters.root_PP[-1]
     sample_MP = sample_states_MD @ root_DP + root_P  # x_m' L
-    base_BM = prior_BP[:, :-1] @ sample_states_MD.T + prior_BP[:, -1:] - sample_offset_M
+    bias_B1 = prior_BP[:, -1:] - parameters.offset
+    base_BM = prior_BP[:, :-1] @ sample_states_MD.T + bias_B1 - sample_offset_M
     taken_B1 = support_weight_BS.sum(dim=1, keepdim=True)
     taken_BD = torch.einsum("bs,bsd->bd", support_weight_BS, support_states_BSD)
     pull_BP = taken_BD @ root_DP + taken_B1 * root_P

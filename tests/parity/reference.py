@@ -51,11 +51,12 @@ def adapt_one_item(
     burst: float,
     first_event: float,
     ceiling: float,
+    offset: float,
 ) -> Array:
     """The posterior of one item by three Newton steps, each of three conjugate-gradient steps."""
     x_MP = np.column_stack([sample_MD, np.ones(len(sample_MD))])
     basis_MP = x_MP @ root_PP
-    base_M = x_MP @ prior_P - offset_M
+    base_M = x_MP @ prior_P - offset - offset_M
     taken = sum(weight_S)
     pull_P = sum(
         (w * root_PP.T @ np.append(u, 1.0) for w, u in zip(weight_S, support_SD, strict=True)), 0.0

@@ -27,6 +27,7 @@ def parameters() -> PosteriorParameters:
         torch.tensor(30.0),
         torch.tensor(1.0),
         torch.tensor(-4.0),
+        torch.tensor(0.3),
     )
 
 
@@ -83,6 +84,7 @@ def test_three_implementations_agree(
                 float(wide[2]),
                 float(wide[3]),
                 float(wide[4]),
+                float(wide[5]),
             )
             for i in range(b)
         ]

@@ -19,6 +19,7 @@ def parameters(
     first: float = 1.0,
     burst: float = 0.0,
     ceiling: float = 10.0,
+    offset: float = 0.0,
 ) -> PosteriorParameters:
     generator = torch.Generator().manual_seed(5)
     root_PP = torch.tril(torch.randn(D + 1, D + 1, generator=generator) * 0.2 * spread)
@@ -29,6 +30,7 @@ def parameters(
         torch.tensor(burst),
         torch.tensor(first),
         torch.tensor(ceiling),
+        torch.tensor(offset),
     )
 
 
@@ -90,6 +92,18 @@ def test_no_interaction_lifts_an_item_above_the_ceiling() -> None:
     cut_BP = adapt_items(**at, parameters=parameters(ceiling=level))
     torch.testing.assert_close(_log_chances(cut_BP, at), free_B.clamp(max=level))
     assert torch.equal(cut_BP[:, :-1], free_BP[:, :-1])
+
+
+def test_the_offset_is_no_part_of_the_likelihood() -> None:
+    """How much more new items are asked for says nothing of how often they are taken: the same
+    interactions move an item by the same amount."""
+    at = inputs()
+    raised_BP = at["prior_BP"].clone()
+    raised_BP[:, -1] += 1.5
+    found_BP = adapt_items(**at, parameters=parameters())
+    lifted_BP = adapt_items(**(at | {"prior_BP": raised_BP}), parameters=parameters(offset=1.5))
+    assert torch.allclose(lifted_BP[:, :-1], found_BP[:, :-1], atol=1e-5)
+    assert torch.allclose(lifted_BP[:, -1], found_BP[:, -1] + 1.5, atol=1e-5)
 
 
 def test_an_item_whose_content_puts_it_above_the_ceiling_stays_there() -> None:

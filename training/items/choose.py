@@ -16,9 +16,9 @@ from training.items.shared_space import ItemSettings, SharedSpace
 from training.items.task import ColdItemTask, measure, pairs, quality
 
 AXES: Mapping[str, Sequence[float]] = {
-    "scale": (0.7, 1.0, 1.4, 2.0, 2.8),
+    "scale": (0.7, 1.0, 1.4),
     "offset": (-2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0),
-    "exposure_weight": (0.125, 0.18, 0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0),
+    "exposure_weight": (0.125, 0.18, 0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0),
     "burst": (0.0, 30.0, 100.0, 300.0, 1000.0),
     "spread": (0.35, 0.5, 0.7, 1.0, 1.4),
 }

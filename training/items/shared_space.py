@@ -43,8 +43,8 @@ class ItemSettings:
     scale: float = 1.0
     """Stretches content's vectors from the mean of the trained ones."""
     offset: float = 0.0
-    """Added to every new item's bias: how much more they are asked for than trained items that a
-    user has not taken so far."""
+    """Added to every new item's bias, whatever its support: how much more they are asked for than
+    trained items that a user has not taken so far, at the same rate of being taken."""
     exposure_weight: float = 1.0
     """See `PosteriorParameters`."""
     burst: float = 100.0
@@ -87,6 +87,7 @@ class SharedSpace:
             burst=torch.tensor(settings.burst),
             first_event=torch.tensor(settings.from_first),
             ceiling=torch.tensor(self.ceiling),
+            offset=torch.tensor(settings.offset),
         )
 
     def adapted(self, supports: ItemSupports, settings: ItemSettings) -> NDArray[np.float32]:
