@@ -10,10 +10,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import httpx
-
+from recsvc.client import Client, ClientError, Event, Retries, calls
 from training.errors import TrainingError
 
 Say = Callable[[str], None]
@@ -72,13 +70,13 @@ def show_adaptation(address: str, data: Path, taste: str, clicks: Sequence[str],
         TrainingError: nothing changed.
     """
     user = f"new-visitor-{taste.replace(' ', '-')}"
-    with httpx.Client(base_url=address, timeout=10.0) as client:
-        client.delete(f"/v1/users/{user}")
+    with Client(address) as client:
+        client.send(calls.erase_user(user))
         before = _recommendations(client, user)
         clicked = [item for title in clicks for item in _find(data, title)]
-        events = [{"user_id": user, "item_id": i, "event_id": f"demo-{i}"} for i in clicked]
+        events = [Event(user, i, event_id=f"demo-{i}") for i in clicked]
         started = time.perf_counter()
-        client.post("/v1/events", json={"events": events}).raise_for_status()
+        client.send(calls.record(events))
         after = _recommendations(client, user)
         took_ms = (time.perf_counter() - started) * 1000
         titles = {i: _title(client, i) for i in {*before, *after, *clicked}}
@@ -124,13 +122,14 @@ def _address(process: subprocess.Popen[str]) -> str:
 
 def _until_ready(address: str) -> None:
     deadline = time.monotonic() + _READY_S
-    while time.monotonic() < deadline:
-        try:
-            if httpx.get(f"{address}/readyz").status_code == httpx.codes.OK:
+    with Client(address, retries=Retries(attempts=1)) as client:
+        while time.monotonic() < deadline:
+            try:
+                client.send(calls.ready())
+            except ClientError:
+                time.sleep(0.05)
+            else:
                 return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.05)
     raise TrainingError(f"the service at {address} was not ready within {_READY_S:g} s")
 
 
@@ -144,15 +143,13 @@ def _program(module: str) -> list[str]:
     return [sys.executable, "-c", f"from {module} import main; main()"]
 
 
-def _recommendations(client: httpx.Client, user: str) -> list[str]:
-    answer = client.get(f"/v1/users/{user}/recommendations", params={"k": _LENGTH})
-    answer.raise_for_status()
-    items: list[dict[str, Any]] = answer.json()["items"]
-    return [item["item_id"] for item in items]
+def _recommendations(client: Client, user: str) -> list[str]:
+    answer = client.send(calls.recommendations(user, k=_LENGTH))
+    return [item.item_id for item in answer.items]
 
 
-def _title(client: httpx.Client, item_id: str) -> str:
-    features = client.get(f"/v1/items/{item_id}").raise_for_status().json()["features"]
+def _title(client: Client, item_id: str) -> str:
+    features = client.send(calls.item(item_id)).features
     year = f" ({features['year']})" if features.get("year") else ""
     return f"{features['title'][:35]}{year}"
 
