@@ -128,7 +128,7 @@ class RedisCluster:
             home.mkdir()
             options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
             self.nodes.append(RedisServer(executable, home, options, port))
-        self._executable = executable
+        self.executable = executable
         self.url = f"redis+cluster://127.0.0.1:{self.nodes[0].port}"
 
     def start(self) -> None:
@@ -136,7 +136,7 @@ class RedisCluster:
         for node in self.nodes:
             node.start()
         addresses = [f"127.0.0.1:{node.port}" for node in self.nodes]
-        command = [str(self._executable.with_name("redis-cli")), "--cluster", "create"]
+        command = [str(self.executable.with_name("redis-cli")), "--cluster", "create"]
         subprocess.run([*command, *addresses, "--cluster-yes"], check=True, capture_output=True)
         eventually(lambda: all(map(_is_whole, self.nodes)), "the cluster is whole")
 
